@@ -1,0 +1,241 @@
+"""Configuration: one TOML file per site, one per node, read strictly.
+
+Each table is a frozen record whose fields carry unit (in the name), range, meaning and default; the commented
+examples (`agls config example`), the checks and the error sentences are all made from these definitions.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from agls.messages import Identifier
+
+PositiveSeconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every table of a configuration file has in common: frozen, nothing unknown accepted."""
+
+
+class Mqtt(Table, frozen=True, kw_only=True):
+    """How to reach the MQTT broker."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^mqtts?://[A-Za-z0-9.-]+(:\d{1,5})?$", description="address, mqtt://HOST:PORT or mqtts:// for TLS"
+        ),
+    ] = "mqtt://127.0.0.1:1883"
+    username: Annotated[str, Meta(description="name at the broker; empty for none")] = ""
+    password_file: Annotated[str, Meta(description="file (mode 0600) that holds the password; empty for none")] = ""
+    ca_file: Annotated[str, Meta(description="certificate authority for mqtts://; empty for the system's")] = ""
+    certificate_file: Annotated[str, Meta(description="client certificate for mutual TLS; empty for none")] = ""
+    key_file: Annotated[str, Meta(description="key of the client certificate; empty for none")] = ""
+    queue_limit_count: Annotated[
+        int, Meta(ge=10, le=1_000_000, description="messages held while the broker is away")
+    ] = 10_000
+
+
+# ------------------------------------------------------------------------------------------------------ a node
+
+
+class Microphone(Table, frozen=True, kw_only=True):
+    """The microphone and how it is read."""
+
+    device: Annotated[
+        str, Meta(description="stable name of the capture device; empty where audio comes from files")
+    ] = ""
+    sample_rate_hz: Annotated[int, Meta(ge=8_000, le=192_000, description="sampling rate asked of the device")] = 48_000
+    full_scale_db_spl: Annotated[
+        float, Meta(ge=60, le=200, description="sound pressure level that reaches full scale (from the data sheet)")
+    ] = 120.0
+
+
+class OnsetDetection(Table, frozen=True, kw_only=True):
+    """When a sound counts as impulsive."""
+
+    min_snr_db: Annotated[
+        float, Meta(ge=3, le=60, description="peak over noise below which an impulse is not reported")
+    ] = 12.0
+    max_rate_per_s: Annotated[
+        float, Meta(gt=0, le=100, description="impulses a second beyond which they are counted, not sent")
+    ] = 20.0
+
+
+class Classification(Table, frozen=True, kw_only=True):
+    """The model that judges impulses."""
+
+    model_file: Annotated[str, Meta(description="model to judge impulses with; empty for the one shipped")] = ""
+
+
+class NodeConfig(Table, frozen=True, kw_only=True):
+    """One node: a sensor on a pole."""
+
+    sensor_id: Annotated[
+        Identifier, Meta(description="name of this sensor, as in the site file; also its name at the broker")
+    ]
+    microphone: Microphone = Microphone()
+    onset: OnsetDetection = OnsetDetection()
+    classification: Classification = Classification()
+    mqtt: Mqtt = Mqtt()
+    heartbeat_s: Annotated[float, Meta(ge=1, le=600, description="seconds between heartbeats")] = 15.0
+    outbox_limit_count: Annotated[
+        int, Meta(ge=100, le=1_000_000, description="detections kept until the hub has acknowledged them")
+    ] = 20_000
+
+
+# ------------------------------------------------------------------------------------------------------ a site
+
+
+class Origin(Table, frozen=True, kw_only=True):
+    """Where the local east-north-up frame of the site has its zero."""
+
+    latitude_deg: Annotated[float, Meta(ge=-90, le=90, description="north positive, WGS 84")]
+    longitude_deg: Annotated[float, Meta(ge=-180, le=180, description="east positive, WGS 84")]
+    height_m: Annotated[float, Meta(ge=-500, le=9_000, description="above the WGS 84 ellipsoid")] = 0.0
+
+
+class Sensor(Table, frozen=True, kw_only=True):
+    """Where one sensor stands: either x_m, y_m, z_m or latitude_deg, longitude_deg, height_m."""
+
+    sensor_id: Annotated[Identifier, Meta(description="name of the sensor")]
+    x_m: Annotated[float | None, Meta(description="east of the origin; not together with latitude_deg")] = None
+    y_m: Annotated[float | None, Meta(description="north of the origin")] = None
+    z_m: Annotated[float | None, Meta(description="above the origin")] = None
+    latitude_deg: Annotated[
+        float | None, Meta(ge=-90, le=90, description="north positive, WGS 84; not together with x_m")
+    ] = None
+    longitude_deg: Annotated[float | None, Meta(ge=-180, le=180, description="east positive, WGS 84")] = None
+    height_m: Annotated[
+        float | None, Meta(ge=-500, le=9_000, description="of the microphone above the WGS 84 ellipsoid")
+    ] = None
+    position_sigma_m: Annotated[
+        float, Meta(ge=0.001, le=50, description="one standard deviation of the survey, each axis")
+    ] = 0.5
+
+
+class Camera(Table, frozen=True, kw_only=True):
+    """A pan-tilt-zoom camera that may be asked to look."""
+
+    camera_id: Annotated[Identifier, Meta(description="name of the camera")]
+    latitude_deg: Annotated[float, Meta(ge=-90, le=90, description="north positive, WGS 84")]
+    longitude_deg: Annotated[float, Meta(ge=-180, le=180, description="east positive, WGS 84")]
+    height_m: Annotated[float, Meta(ge=-500, le=9_000, description="of the lens above the WGS 84 ellipsoid")]
+    pan_zero_azimuth_deg: Annotated[
+        float, Meta(ge=-360, le=360, description="azimuth from north at which the camera reads pan 0")
+    ] = 0.0
+    pan_min_deg: Annotated[float, Meta(ge=-360, le=360, description="lower limit of pan")] = -180.0
+    pan_max_deg: Annotated[float, Meta(ge=-360, le=360, description="upper limit of pan")] = 180.0
+    tilt_min_deg: Annotated[float, Meta(ge=-90, le=90, description="lower limit of tilt, negative is down")] = -90.0
+    tilt_max_deg: Annotated[float, Meta(ge=-90, le=90, description="upper limit of tilt")] = 20.0
+    hfov_min_deg: Annotated[float, Meta(gt=0, le=180, description="horizontal field of view zoomed in")] = 2.5
+    hfov_max_deg: Annotated[float, Meta(gt=0, le=180, description="horizontal field of view zoomed out")] = 60.0
+    range_m: Annotated[float, Meta(gt=0, le=10_000, description="distance up to which it is asked to look")] = 500.0
+
+
+class Weather(Table, frozen=True, kw_only=True):
+    """The air over the site, and how well it is known."""
+
+    temperature_c: Annotated[float, Meta(ge=-60, le=60, description="air temperature, degrees Celsius")] = 15.0
+    humidity_percent: Annotated[float, Meta(ge=0, le=100, description="relative humidity")] = 60.0
+    wind_speed_m_s: Annotated[float, Meta(ge=0, le=60, description="wind speed")] = 0.0
+    wind_from_deg: Annotated[
+        float, Meta(ge=0, le=360, description="where the wind comes from, clockwise from north")
+    ] = 0.0
+    temperature_sigma_c: Annotated[
+        float, Meta(gt=0, le=50, description="how far the temperature may be wrong, one sigma")
+    ] = 10.0
+    wind_sigma_m_s: Annotated[
+        float, Meta(gt=0, le=50, description="how far the wind may be wrong, each axis, one sigma")
+    ] = 3.0
+
+
+class Locating(Table, frozen=True, kw_only=True):
+    """How detections become shots."""
+
+    min_sensors_count: Annotated[
+        int, Meta(ge=4, le=50, description="sensors that must agree before a shot is located")
+    ] = 4
+    path_sigma_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=0.2,
+            description="scatter of arrivals caused by buildings and terrain, common to shots of one place",
+        ),
+    ] = 0.008
+    max_range_m: Annotated[
+        float, Meta(gt=0, le=20_000, description="distance beyond which a sensor does not hear a shot")
+    ] = 2_000.0
+    settle_s: Annotated[
+        float, Meta(ge=0, le=60, description="how long to wait for the last detection after it could have sounded")
+    ] = 1.0
+    max_pending_count: Annotated[
+        int, Meta(ge=100, le=1_000_000, description="detections held for association; more are shed by name")
+    ] = 20_000
+
+
+class Gathering(Table, frozen=True, kw_only=True):
+    """How shots become incidents, and which are told to dispatch."""
+
+    prior_gunshot: Annotated[
+        float, Meta(gt=0, lt=1, description="share of located impulses that are gunfire here, before listening")
+    ] = 0.5
+    probable_p: Annotated[
+        float, Meta(gt=0, lt=1, description="probability from which an incident is called probable")
+    ] = 0.9
+    possible_p: Annotated[
+        float, Meta(gt=0, lt=1, description="probability from which an incident is opened, as possible")
+    ] = 0.3
+    radius_m: Annotated[float, Meta(gt=0, le=5_000, description="shots this near each other may share an incident")] = (
+        75.0
+    )
+    gap_s: Annotated[PositiveSeconds, Meta(description="shots this near in time may share an incident")] = 30.0
+    late_s: Annotated[
+        PositiveSeconds, Meta(description="a shot older than this when located is recorded as late and opens nothing")
+    ] = 120.0
+
+
+class Cad(Table, frozen=True, kw_only=True):
+    """Where CAD events go."""
+
+    incident_type: Annotated[
+        str, Meta(min_length=1, max_length=80, description="the agency's incident type for unreviewed indications")
+    ] = "WEAPON"
+    webhook_url: Annotated[
+        str, Meta(pattern=r"^(https?://\S+)?$", description="each event is POSTed here as JSON; empty for none")
+    ] = ""
+
+
+class Slewing(Table, frozen=True, kw_only=True):
+    """How cameras are asked to look."""
+
+    max_cameras_count: Annotated[int, Meta(ge=0, le=50, description="cameras asked per incident, best first")] = 4
+    hold_s: Annotated[PositiveSeconds, Meta(description="how long a camera is asked to stay")] = 60.0
+
+
+class SiteConfig(Table, frozen=True, kw_only=True):
+    """One site: a city, its sensors, its cameras and its policy."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=80, description="name of the site")]
+    origin: Origin | None = None
+    sensor: tuple[Sensor, ...] = ()
+    camera: tuple[Camera, ...] = ()
+    weather: Weather = Weather()
+    locating: Locating = Locating()
+    gathering: Gathering = Gathering()
+    cad: Cad = Cad()
+    slewing: Slewing = Slewing()
+    mqtt: Mqtt = Mqtt()
+
+
+def load_site(path: Path) -> SiteConfig:
+    """Read and check a site file."""
+    raise NotImplementedError
+
+
+def load_node(path: Path) -> NodeConfig:
+    """Read and check a node file."""
+    raise NotImplementedError

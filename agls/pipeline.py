@@ -1,0 +1,196 @@
+"""Follow one gunshot here: from samples at a microphone to a call at dispatch.
+
+On each pole runs a `Node`, in the city one `Hub`. What goes in comes back as records; neither reads a clock, a file
+or a socket. The shells around them (`agls.sensor.shell`, `agls.hub`) and `agls.replay` do that.
+
+    Block -> onset -> classify -> Detection ~~MQTT~~> intake -> associate, solve -> Shot -> incident -> cad, camera
+
+A stage is an object with ``feed(x)``, and ``advance(now_ns)`` if it waits for something; calling ``advance`` more or
+less often changes nothing. The node's stages are imported by `Node` and the hub's by `Hub`, so that a node never loads
+what only the hub needs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from agls.config import NodeConfig, SiteConfig
+from agls.messages import Ack, Block, Detection, Inbound, Incident, Onset, Outbound, Rejection, Shot, UtcNs
+
+if TYPE_CHECKING:
+    from agls.classify.model import Model
+    from agls.sensor.clock import SampleClock
+
+
+class Node:
+    """One sensor: blocks of samples in, detections out.
+
+    Parameters
+    ----------
+    config : NodeConfig
+        The node's configuration.
+    clock : SampleClock
+        Turns a sample index into UTC.
+    model : Model
+        Judges impulses.
+    boot_id : str
+        Names this run of the node; with `sensor_id` and `seq` it identifies a detection.
+    """
+
+    def __init__(self, config: NodeConfig, clock: SampleClock, model: Model, boot_id: str) -> None:
+        from agls.sensor.onset import OnsetDetector
+
+        self.onsets = OnsetDetector(config.onset, config.microphone.full_scale_db_spl)
+        self.model = model
+        self.clock = clock
+        self.sensor_id = config.sensor_id
+        self.boot_id = boot_id
+        self.next_seq = 0
+
+    def feed(self, block: Block) -> list[Detection]:
+        """Hear a block.
+
+        Parameters
+        ----------
+        block : Block
+            The samples that follow the previous block.
+
+        Returns
+        -------
+        list of Detection
+            The impulses that are now decided, in order of time.
+        """
+        return [self._detection(onset) for onset in self.onsets.feed(block)]
+
+    def finish(self) -> list[Detection]:
+        """Decide what is still waiting for samples that will not come.
+
+        Returns
+        -------
+        list of Detection
+            The last impulses.
+        """
+        return [self._detection(onset) for onset in self.onsets.finish()]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Impulses refused so far, by reason.
+
+        Returns
+        -------
+        collections.Counter
+            Reason to number.
+        """
+        return self.onsets.counts
+
+    def _detection(self, onset: Onset) -> Detection:
+        clock = self.clock.state
+        seq, self.next_seq = self.next_seq, self.next_seq + 1
+        return Detection(
+            sensor_id=self.sensor_id,
+            boot_id=self.boot_id,
+            seq=seq,
+            toa_ns=UtcNs(self.clock.utc_ns(onset.index)),
+            toa_sigma_s=(onset.sigma_s**2 + clock.sigma_s**2) ** 0.5,
+            wave=onset.wave,
+            level_db=round(onset.level_db, 2),
+            snr_db=round(onset.snr_db, 2),
+            clipped=onset.clipped,
+            llr=self.model.judge(onset),
+            model=self.model.name,
+            clock=clock,
+        )
+
+
+class Hub:
+    """One city: what nodes say in; shots, incidents, CAD events and slew requests out.
+
+    Parameters
+    ----------
+    site : SiteConfig
+        The site's configuration.
+    """
+
+    def __init__(self, site: SiteConfig) -> None:
+        from agls.bridge.cad.event import CadDesk
+        from agls.bridge.camera.plan import CameraPlanner
+        from agls.intake import Intake
+        from agls.locate.associate import Associator
+        from agls.locate.frame import Frame
+        from agls.locate.incident import Incidents
+
+        self.frame = Frame.of_site(site)
+        self.intake = Intake(site)
+        self.associator = Associator(site, self.frame)
+        self.incidents = Incidents(site, self.frame)
+        self.cad = CadDesk(site)
+        self.cameras = CameraPlanner(site)
+        self.counts: Counter[str] = Counter()
+
+    def feed(self, message: Inbound, received_ns: int) -> list[Outbound]:
+        """Take in what a node said.
+
+        Parameters
+        ----------
+        message : Inbound
+            A detection, heartbeat or status.
+        received_ns : int
+            When the hub received it, UTC; never less than in an earlier call.
+
+        Returns
+        -------
+        list of Outbound
+            What follows from it and from the time passed, in order.
+        """
+        out = self.advance(received_ns)
+        taken = self.intake.feed(message, received_ns)
+        if isinstance(taken, Rejection):
+            return out + self._tell([taken], received_ns)
+        if isinstance(taken, Detection):
+            return out + self._tell(self.associator.feed(taken, received_ns), received_ns)
+        return out
+
+    def advance(self, now_ns: int) -> list[Outbound]:
+        """Let time pass.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC; never less than in an earlier call.
+
+        Returns
+        -------
+        list of Outbound
+            What became ready by then, in order.
+        """
+        out: list[Outbound] = []
+        for due_ns, found in self.associator.advance(now_ns):
+            out += self._tell([found], due_ns)
+        return out
+
+    def acks(self, now_ns: int) -> list[Ack]:
+        """Say to nodes what arrived and what is missing.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC.
+
+        Returns
+        -------
+        list of Ack
+            One for each node that needs one.
+        """
+        return self.intake.acks(now_ns)
+
+    def _tell(self, found: list[Shot | Rejection], now_ns: int) -> list[Outbound]:
+        """Pass shots on to incidents, and incidents on to dispatch and cameras."""
+        out: list[Outbound] = []
+        for item in found:
+            out += self.incidents.feed(item, now_ns) if isinstance(item, Shot) else [item]
+        for incident in [item for item in out if isinstance(item, Incident)]:
+            out += self.cad.feed(incident, now_ns)
+            out += self.cameras.feed(incident, now_ns)
+        self.counts.update(f"{item.stage}.{item.reason}" for item in out if isinstance(item, Rejection))
+        return out
