@@ -5,14 +5,19 @@ examples (`agls config example`), the checks and the error sentences are all mad
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from agls.messages import Identifier
+from agls.messages import Identifier, Latitude, Longitude, Metres
+from agls.site_checks import check_site
+from agls.tables import load_table
+
+__all__ = ["NodeConfig", "SiteConfig", "Table", "check_site", "load_node", "load_site", "load_table"]
 
 PositiveSeconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+Height: TypeAlias = Annotated[float, Meta(ge=-500, le=9_000)]
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,7 +30,9 @@ class Mqtt(Table, frozen=True, kw_only=True):
     url: Annotated[
         str,
         Meta(
-            pattern=r"^mqtts?://[A-Za-z0-9.-]+(:\d{1,5})?$", description="address, mqtt://HOST:PORT or mqtts:// for TLS"
+            title="an address like mqtt://127.0.0.1:1883",
+            pattern=r"^mqtts?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(?!\n)$",
+            description="where the broker is; mqtts:// for TLS",
         ),
     ] = "mqtt://127.0.0.1:1883"
     username: Annotated[str, Meta(description="name at the broker; empty for none")] = ""
@@ -101,16 +108,12 @@ class Sensor(Table, frozen=True, kw_only=True):
     """Where one sensor stands: either x_m, y_m, z_m or latitude_deg, longitude_deg, height_m."""
 
     sensor_id: Annotated[Identifier, Meta(description="name of the sensor")]
-    x_m: Annotated[float | None, Meta(description="east of the origin; not together with latitude_deg")] = None
-    y_m: Annotated[float | None, Meta(description="north of the origin")] = None
-    z_m: Annotated[float | None, Meta(description="above the origin")] = None
-    latitude_deg: Annotated[
-        float | None, Meta(ge=-90, le=90, description="north positive, WGS 84; not together with x_m")
-    ] = None
-    longitude_deg: Annotated[float | None, Meta(ge=-180, le=180, description="east positive, WGS 84")] = None
-    height_m: Annotated[
-        float | None, Meta(ge=-500, le=9_000, description="of the microphone above the WGS 84 ellipsoid")
-    ] = None
+    x_m: Annotated[Metres | None, Meta(description="east of the origin; not together with latitude_deg")] = None
+    y_m: Annotated[Metres | None, Meta(description="north of the origin")] = None
+    z_m: Annotated[Metres | None, Meta(description="above the origin")] = None
+    latitude_deg: Annotated[Latitude | None, Meta(description="north positive, WGS 84; not together with x_m")] = None
+    longitude_deg: Annotated[Longitude | None, Meta(description="east positive, WGS 84")] = None
+    height_m: Annotated[Height | None, Meta(description="of the microphone above the WGS 84 ellipsoid")] = None
     position_sigma_m: Annotated[
         float, Meta(ge=0.001, le=50, description="one standard deviation of the survey, each axis")
     ] = 0.5
@@ -205,7 +208,12 @@ class Cad(Table, frozen=True, kw_only=True):
         str, Meta(min_length=1, max_length=80, description="the agency's incident type for unreviewed indications")
     ] = "WEAPON"
     webhook_url: Annotated[
-        str, Meta(pattern=r"^(https?://\S+)?$", description="each event is POSTed here as JSON; empty for none")
+        str,
+        Meta(
+            title="an address like https://cad.example/agls, or nothing",
+            pattern=r"^(https?://\S+)?(?!\n)$",
+            description="each event is POSTed here as JSON; empty for none",
+        ),
     ] = ""
 
 
@@ -231,11 +239,43 @@ class SiteConfig(Table, frozen=True, kw_only=True):
     mqtt: Mqtt = Mqtt()
 
 
-def load_site(path: Path) -> SiteConfig:
-    """Read and check a site file."""
-    raise NotImplementedError
-
-
 def load_node(path: Path) -> NodeConfig:
-    """Read and check a node file."""
-    raise NotImplementedError
+    """Read and check a node file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        TOML file; `agls config example node` prints one.
+
+    Returns
+    -------
+    NodeConfig
+        The node's configuration.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds anything that is not accepted.
+    """
+    return load_table(path, NodeConfig)
+
+
+def load_site(path: Path) -> SiteConfig:
+    """Read and check a site file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        TOML file; `agls config example site` prints one.
+
+    Returns
+    -------
+    SiteConfig
+        The site's configuration.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds anything that is not accepted.
+    """
+    return check_site(load_table(path, SiteConfig), str(path))

@@ -140,8 +140,16 @@ class Onset:
 
 # ------------------------------------------------------------------------------------------------- on the wire
 
-# A topic level and a file name are made of identifiers, so they hold nothing that either could read otherwise.
-Identifier: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-]?$", max_length=64)]
+# A topic level and a file name are made of identifiers, so they hold nothing that either could read otherwise
+# (and `$` alone would let a line break through at the end).
+Identifier: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-]?(?!\n)$",
+        max_length=64,
+        title="a name of at most 64 letters, digits, dots, dashes and underscores that begins with a letter or digit",
+    ),
+]
 Label: TypeAlias = Literal["gunshot", "firework", "backfire", "tool", "pop", "thunder", "vehicle", "other", "unknown"]
 Sigma: TypeAlias = Annotated[float, Meta(gt=0, le=10)]
 Decibel: TypeAlias = Annotated[float, Meta(ge=-200, le=250)]
