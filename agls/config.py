@@ -12,9 +12,9 @@ from msgspec import Meta
 
 from agls.messages import Identifier, Latitude, Longitude, Metres
 from agls.site_checks import check_site
-from agls.tables import load_table
+from agls.tables import load_table, read_toml
 
-__all__ = ["NodeConfig", "SiteConfig", "Table", "check_site", "load_node", "load_site", "load_table"]
+__all__ = ["NodeConfig", "SiteConfig", "Table", "check_site", "load_any", "load_node", "load_site", "load_table"]
 
 PositiveSeconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
 Height: TypeAlias = Annotated[float, Meta(ge=-500, le=9_000)]
@@ -279,3 +279,24 @@ def load_site(path: Path) -> SiteConfig:
         If the file cannot be read or holds anything that is not accepted.
     """
     return check_site(load_table(path, SiteConfig), str(path))
+
+
+def load_any(path: Path) -> SiteConfig | NodeConfig:
+    """Read and check a file that is a site or a node.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        TOML file; one with the key sensor_id is a node's.
+
+    Returns
+    -------
+    SiteConfig or NodeConfig
+        What the file holds.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds anything that is not accepted.
+    """
+    return load_node(path) if "sensor_id" in read_toml(path)[1] else load_site(path)

@@ -9,7 +9,7 @@ loses integers past 2^53. Angles and positions are degrees and metres on the wir
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 import numpy as np
@@ -28,6 +28,11 @@ class UtcNs(int):
     """A moment: whole nanoseconds since 1970-01-01T00:00:00Z, leap seconds not counted."""
 
 
+# What a schema can say of such a time; that the day exists in its month is beyond it.
+_UTC_PATTERN = (
+    r"^(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?Z(?!\n)$"
+)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 
 
@@ -192,7 +197,10 @@ class Detection(Wire, frozen=True, kw_only=True, tag_field="type", tag="detectio
     level_db: Decibel | None = None
     snr_db: Decibel | None = None
     clipped: bool = False
-    llr: Annotated[dict[Label, LogRatio], Meta(max_length=9)] = {}
+    llr: Annotated[
+        dict[Label, LogRatio],
+        Meta(max_length=9, extra_json_schema={"propertyNames": {"enum": sorted(get_args(Label))}}),
+    ] = {}
     model: Annotated[str, Meta(max_length=64)] = ""
     clock: ClockState
 
@@ -349,7 +357,7 @@ class SlewRequest(Wire, frozen=True, kw_only=True, tag_field="type", tag="slew_r
 class Rejection(Wire, frozen=True, kw_only=True, tag_field="type", tag="rejection"):
     """A normal "no": what was refused, by which stage, and the name it is counted under."""
 
-    stage: Literal["sensor", "intake", "associate", "solve", "incident", "camera", "cad"]
+    stage: Literal["sensor", "hub", "intake", "associate", "solve", "incident", "camera", "cad"]
     reason: Annotated[str, Meta(max_length=64)]
     subject: Text
     detail: Text = ""
@@ -462,7 +470,7 @@ def json_schema(kind: type[Wire]) -> dict[str, Any]:
 
     def describe(other: type) -> dict[str, Any]:
         if other is UtcNs:
-            return {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$"}
+            return {"type": "string", "format": "date-time", "pattern": _UTC_PATTERN}
         raise NotImplementedError(other)
 
     return msgspec.json.schema(kind, schema_hook=describe)

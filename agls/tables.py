@@ -43,11 +43,7 @@ def load_table(path: Path, kind: type[T]) -> T:
     InputError
         If the file cannot be read, is not TOML, or holds anything that the record does not accept.
     """
-    text = _read(path)
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not TOML, {_lower(str(error))}; see `agls config example`") from None
+    text, raw = read_toml(path)
     for steps, number in _numbers(raw, ()):
         if not math.isfinite(number):
             raise InputError(_value_fault(path, text, raw, kind, steps))
@@ -55,6 +51,33 @@ def load_table(path: Path, kind: type[T]) -> T:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise InputError(_sentence(path, text, raw, kind, str(error))) from None
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read a TOML file as it is.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    text : str
+        What the file holds.
+    raw : dict
+        The same as plain values.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is not TOML.
+    """
+    text = _read(path)
+    try:
+        return text, tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not TOML, {_lower(str(error))}; see `agls config example`") from None
 
 
 def _read(path: Path) -> str:
@@ -103,7 +126,7 @@ def _sentence(path: Path, text: str, raw: Any, kind: type, problem: str) -> str:
 
 
 def _value_fault(path: Path, text: str, raw: Any, kind: type, steps: tuple[Step, ...]) -> str:
-    value = _shown(_at(raw, steps), str(steps[-1]))
+    value = _shown(_at(raw, steps), str(*steps[-1:]))
     return f"{_place(path, text, steps)}: {_named(raw, steps)} is {value}, but must be {_wanted(kind, steps)}"
 
 
@@ -190,8 +213,21 @@ def _shown(value: Any, key: str = "") -> str:
 # --------------------------------------------------------------------------------------------- what is accepted
 
 
-def _strip(kind: inspect.Type) -> tuple[inspect.Type, dict[str, str]]:
-    """Take off what is said of a type and the choice of None; return the type inside and what was said."""
+def strip(kind: inspect.Type) -> tuple[inspect.Type, dict[str, str]]:
+    """Take off what is said of a type and the choice of None.
+
+    Parameters
+    ----------
+    kind : msgspec.inspect.Type
+        The type.
+
+    Returns
+    -------
+    inner : msgspec.inspect.Type
+        The type inside.
+    said : dict of str to str
+        Its ``description`` and ``title``, where it has them.
+    """
     said: dict[str, str] = {}
     while True:
         if isinstance(kind, inspect.Metadata):
@@ -207,7 +243,7 @@ def _strip(kind: inspect.Type) -> tuple[inspect.Type, dict[str, str]]:
 
 
 def _fields(kind: inspect.Type) -> tuple[inspect.Field, ...]:
-    inner = _strip(kind)[0]
+    inner = strip(kind)[0]
     return inner.fields if isinstance(inner, inspect.StructType) else ()
 
 
@@ -215,7 +251,7 @@ def _type_at(kind: type, steps: tuple[Step, ...]) -> inspect.Type:
     """Follow the way to a value through the definitions."""
     here = inspect.type_info(kind)
     for step in steps:
-        inner = _strip(here)[0]
+        inner = strip(here)[0]
         if isinstance(inner, inspect.StructType):
             here = next((field.type for field in inner.fields if field.encode_name == step), inspect.AnyType())
         elif isinstance(inner, inspect.DictType):
@@ -227,7 +263,7 @@ def _type_at(kind: type, steps: tuple[Step, ...]) -> inspect.Type:
 
 def _wanted(kind: type, steps: tuple[Step, ...]) -> str:
     wanted = _type_at(kind, steps)
-    meaning = _strip(wanted)[1].get("description")
+    meaning = strip(wanted)[1].get("description")
     return accepted(wanted) + (f" ({meaning})" if meaning else "")
 
 
@@ -244,7 +280,7 @@ def accepted(kind: inspect.Type) -> str:
     str
         Such as ``a number from -90 to 90``.
     """
-    inner, said = _strip(kind)
+    inner, said = strip(kind)
     if "title" in said:
         return said["title"]
     if isinstance(inner, inspect.IntType | inspect.FloatType):
@@ -258,16 +294,16 @@ def accepted(kind: inspect.Type) -> str:
     if isinstance(inner, inspect.StructType):
         return "a table with " + ", ".join(field.encode_name for field in inner.fields)
     if hasattr(inner, "item_type"):
-        items, _ = _strip(inner.item_type)
+        items, _ = strip(inner.item_type)
         return "[[...]] tables" if isinstance(items, inspect.StructType) else f"a list, each {accepted(items)}"
     return "another kind of value"
 
 
 def _range(kind: inspect.IntType | inspect.FloatType) -> str:
     if kind.ge is not None and kind.le is not None:
-        return f" from {kind.ge:g} to {kind.le:g}"
+        return f" from {kind.ge:.15g} to {kind.le:.15g}"
     words = (("more than", kind.gt), ("at least", kind.ge), ("less than", kind.lt), ("at most", kind.le))
-    return " " + " and ".join(f"{word} {limit:g}" for word, limit in words if limit is not None)
+    return " " + " and ".join(f"{word} {limit:.15g}" for word, limit in words if limit is not None)
 
 
 def _shape(kind: inspect.StrType) -> str:

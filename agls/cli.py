@@ -1,0 +1,277 @@
+"""Every command, thin: read the arguments, call the function that does the work, tell the outcome.
+
+Each command imports what it needs when it is called, so that a node loads nothing that only the hub needs, and so
+that this file alone may hand the simulator to `agls`. Exit codes: 0 done, 2 wrong use or bad input (one sentence on
+stderr), 130 interrupted, 1 anything else.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from agls import __version__
+from agls.errors import InputError
+
+DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+
+# Which extra brings a package that a node does not have.
+EXTRA_OF = {
+    "amqtt": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub", "starlette": "hub",
+    "uvicorn": "hub", "librosa": "train", "sklearn": "train",
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of AGLS.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; those of the process if not given.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        done: int = arguments.run(arguments)
+    except InputError as error:
+        return _refuse(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        return _refuse(f"this command needs {package}, which is not installed; pip install 'agls[{EXTRA_OF[package]}]'")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return done
+
+
+def _refuse(sentence: str) -> int:
+    print(f"agls: {sentence}", file=sys.stderr)
+    return BAD_INPUT
+
+
+@dataclass(frozen=True)
+class _Command:
+    """One command: what it does in a line, its arguments, and the function that runs it."""
+
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], object]
+    run: Callable[[argparse.Namespace], int]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Commands under one word."""
+
+    summary: str
+    commands: "Mapping[str, _Command | _Group]"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="agls", description=COMMANDS.summary)
+    parser.add_argument("--version", action="version", version=f"agls {__version__}")
+    _fill(parser, COMMANDS)
+    return parser
+
+
+def _fill(parser: argparse.ArgumentParser, group: _Group) -> None:
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, item in group.commands.items():
+        below = commands.add_parser(name, help=item.summary, description=item.summary)
+        if isinstance(item, _Group):
+            _fill(below, item)
+        else:
+            item.add_arguments(below)
+            below.set_defaults(run=item.run)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """Give what SIGTERM or the first Ctrl-C sets, so that what runs may finish; the second Ctrl-C interrupts."""
+    stop = threading.Event()
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ------------------------------------------------------------------------------------------------ live commands
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--headless", action="store_true", help="do not open a browser; stop after --duration")
+    parser.add_argument("--duration", type=float, metavar="S", help="seconds to run (default: until Ctrl-C)")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("out-demo"), help="folder for what it leaves")
+    parser.add_argument("--port", type=int, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
+    parser.add_argument("--scene", type=Path, metavar="TOML", help="another simulated city")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    raise InputError("demo: not joined yet")
+
+
+def _sensor_run_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node", type=Path, metavar="NODE.toml", help="see `agls config example node`")
+    parser.add_argument("--files", type=Path, nargs="+", metavar="FILE", required=True, help="audio to hear, in order")
+    parser.add_argument("--start", metavar="UTC", help="time of the first sample (default: now)")
+    parser.add_argument("--realtime", action="store_true", help="as fast as the sound lasts, not as fast as possible")
+
+
+def _sensor_run(arguments: argparse.Namespace) -> int:
+    raise InputError("sensor run: not joined yet")
+
+
+def _hub_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("site", type=Path, metavar="SITE.toml", help="see `agls config example site`")
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for shots, incidents, cad, slew")
+
+
+def _hub(arguments: argparse.Namespace) -> int:
+    from agls.config import load_site
+    from agls.hub import run_hub
+
+    site = load_site(arguments.site)
+    with _stop_on_signal() as stop:
+        print(run_hub(site, arguments.out, stop))
+    return DONE
+
+
+# -------------------------------------------------------------------------------------- recordings and simulation
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", type=Path, metavar="DIR", help="a dataset, or the journal of a hub (a .jsonl file)")
+    parser.add_argument("--out", type=Path, metavar="OUT", required=True, help="folder for results and report.html")
+    parser.add_argument("--from", dest="source", choices=("audio", "detections"), help="where the dataset holds both")
+    parser.add_argument("--realtime", action="store_true", help="as fast as it happened, not as fast as possible")
+    parser.add_argument(
+        "--against", type=Path, metavar="OLD_OUT", help="list shots gained, lost and moved since OLD_OUT"
+    )
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from agls.replay.run import replay, replay_journal
+
+    if arguments.dataset.suffix == ".jsonl":
+        replay_journal(arguments.dataset, arguments.out)
+        return DONE
+    summary = replay(
+        arguments.dataset,
+        arguments.out,
+        source=arguments.source,
+        realtime=arguments.realtime,
+        against=arguments.against,
+    )
+    print(summary)
+    for sentence in summary.refused:
+        _refuse(sentence)
+    return BAD_INPUT if summary.refused else DONE
+
+
+def _classify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="WAV, FLAC or OGG")
+    parser.add_argument("--out", type=Path, metavar="X.csv", required=True, help="one row per impulse")
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from agls.classify.files import classify_files
+
+    classify_files(arguments.files, arguments.out)
+    return DONE
+
+
+def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scene", type=Path, metavar="SCENE.toml", help="the simulated city and what sounds in it")
+    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the dataset, truth included")
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from firmware_sim.dataset import simulate
+
+    simulate(arguments.scene, arguments.out)
+    return DONE
+
+
+# --------------------------------------------------------------------------------------- configuration and schemas
+
+
+def _example_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("site", "node"), help="which file")
+
+
+def _example(arguments: argparse.Namespace) -> int:
+    from agls.config import NodeConfig, SiteConfig
+    from agls.example import example
+
+    print(example({"site": SiteConfig, "node": NodeConfig}[arguments.kind]), end="")
+    return DONE
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE.toml", help="a site or node file")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from agls.config import SiteConfig, load_any
+
+    found = load_any(arguments.file)
+    if isinstance(found, SiteConfig):
+        held = f"a site with {len(found.sensor)} sensors and {len(found.camera)} cameras"
+    else:
+        held = f"the node {found.sensor_id}"
+    print(f"{arguments.file}: {held}; nothing wrong found")
+    return DONE
+
+
+def _schema_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("schemas"), help="folder (default: schemas)")
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from agls.schemas import write_schemas
+
+    for path in write_schemas(arguments.out):
+        print(path)
+    return DONE
+
+
+COMMANDS = _Group(
+    "Acoustic gunshot location: sensor nodes, hub, replay.",
+    {
+        "demo": _Command("Run the whole chain on a simulated city", _demo_arguments, _demo),
+        "replay": _Command("Run a recorded dataset through the live pipeline", _replay_arguments, _replay),
+        "classify": _Command("Say of each impulse in audio files what it was", _classify_arguments, _classify),
+        "sensor": _Group(
+            "Work with one sensor node",
+            {"run": _Command("Hear, judge and send detections", _sensor_run_arguments, _sensor_run)},
+        ),
+        "hub": _Command("Locate shots from the detections of a site", _hub_arguments, _hub),
+        "simulate": _Command("Write a simulated dataset with its truth", _simulate_arguments, _simulate),
+        "config": _Group(
+            "Print and check configuration files",
+            {
+                "example": _Command("Print a commented example", _example_arguments, _example),
+                "check": _Command("Say whether a file would be accepted", _check_arguments, _check),
+            },
+        ),
+        "schema": _Command("Write the JSON Schemas of all messages", _schema_arguments, _schema),
+    },
+)
