@@ -9,7 +9,7 @@ loses integers past 2^53. Angles and positions are degrees and metres on the wir
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args
 
 import msgspec
 import numpy as np
@@ -420,7 +420,7 @@ def to_builtins(record: Any) -> Any:
     return msgspec.to_builtins(record, enc_hook=_encode_hook)
 
 
-def decode(payload: bytes, kind: type[T]) -> T:
+def decode(payload: bytes, kind: type[T], *, max_bytes: int = MAX_MESSAGE_BYTES) -> T:
     """Read one record from the network, strictly.
 
     Parameters
@@ -429,6 +429,8 @@ def decode(payload: bytes, kind: type[T]) -> T:
         What arrived.
     kind : type
         The record expected, or a union of records.
+    max_bytes : int, optional
+        Refuse more than this [bytes].
 
     Returns
     -------
@@ -440,17 +442,21 @@ def decode(payload: bytes, kind: type[T]) -> T:
     MessageError
         If the bytes are too long, not JSON, not finite, or not such a record.
     """
-    if len(payload) > MAX_MESSAGE_BYTES:
-        raise MessageError("too_long", f"{len(payload)} bytes, at most {MAX_MESSAGE_BYTES}")
+    if len(payload) > max_bytes:
+        raise MessageError("too_long", f"{len(payload)} bytes, at most {max_bytes}")
     decoder = _decoders.get(kind)
     if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind, dec_hook=_decode_hook)
+        # Alone, msgspec would take a record that does not say its type.
+        wanted = Union[WIRE_RECORDS] if kind in WIRE_RECORDS else kind  # noqa: UP007 (from a list)
+        decoder = _decoders[kind] = msgspec.json.Decoder(wanted, dec_hook=_decode_hook)
     try:
         record: T = decoder.decode(payload)
     except msgspec.ValidationError as error:
         raise MessageError("not_valid", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError("not_json", str(error)) from None
+    if kind in WIRE_RECORDS and not isinstance(record, kind):
+        raise MessageError("not_valid", f"a {type(record).__name__}, not a {kind.__name__}")
     return record
 
 
