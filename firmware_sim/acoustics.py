@@ -1,0 +1,271 @@
+"""Sound in the simulated city: from pressure at the muzzle to pressure at a microphone.
+
+Nothing here comes from `agls`: a simulator that shared the solver's formulas would only prove that they equal
+themselves. Sound speed is the ideal gas of moist air from its molar masses and heat capacities, wind is the exact
+moving frame, absorption is ISO 9613-1. Pulses are built in the frequency domain, where a delay of a fraction of a
+sample is exact.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Spectrum = Callable[[Floats], NDArray[np.complex128]]
+"""Maps frequencies [Hz] to the Fourier transform [Pa s] of a pressure at 1 m that begins at time zero."""
+
+REFERENCE_PA = 20e-6
+GAS_CONSTANT_J_MOL_K = 8.314462618
+DRY_AIR_KG_MOL = 28.9647e-3
+WATER_KG_MOL = 18.0153e-3
+SEA_LEVEL_KPA = 101.325
+
+LEAD_IN_SAMPLES = 96  # room for the ringing that a band limit puts before a sharp edge
+BAND_EDGE_SHARE = (0.40, 0.48)  # of the sampling rate: where the converter's anti-alias filter falls from 1 to 0
+
+
+@dataclass(frozen=True, slots=True)
+class Air:
+    """The air sound travels through.
+
+    Attributes
+    ----------
+    temperature_c : float
+        Degrees Celsius.
+    humidity_percent : float
+        Relative humidity.
+    wind_m_s : tuple of float, shape (3,)
+        Velocity of the air, east, north and up: where it goes, not where it comes from.
+    """
+
+    temperature_c: float
+    humidity_percent: float
+    wind_m_s: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """One impulse as one microphone receives it.
+
+    Attributes
+    ----------
+    first_index : int
+        Index of the first sample since the scene began.
+    pressure_pa : numpy.ndarray, shape (frames,), float32
+        Sound pressure [Pa].
+    """
+
+    first_index: int
+    pressure_pa: NDArray[np.float32]
+
+
+def water_share(air: Air) -> float:
+    """Compute the mole fraction of water vapour at sea level.
+
+    Parameters
+    ----------
+    air : Air
+        The air.
+
+    Returns
+    -------
+    float
+        Share of molecules that are water; saturation after Magnus (Alduchov and Eskridge 1996).
+    """
+    saturation_kpa = 0.61094 * np.exp(17.625 * air.temperature_c / (243.04 + air.temperature_c))
+    return float(air.humidity_percent / 100 * saturation_kpa / SEA_LEVEL_KPA)
+
+
+def sound_speed_m_s(air: Air) -> float:
+    """Compute the speed of sound in still moist air, as an ideal gas mixture.
+
+    Parameters
+    ----------
+    air : Air
+        The air.
+
+    Returns
+    -------
+    float
+        Metres per second.
+    """
+    water = water_share(air)
+    molar_kg = DRY_AIR_KG_MOL * (1 - water) + WATER_KG_MOL * water
+    heat = 3.5 * (1 - water) + 4.04 * water  # molar heat capacity at constant pressure, in gas constants
+    gamma = heat / (heat - 1)
+    return float(np.sqrt(gamma * GAS_CONSTANT_J_MOL_K * (air.temperature_c + 273.15) / molar_kg))
+
+
+def travel_time_s(source_m: Floats, receiver_m: Floats, air: Air) -> float:
+    """Compute how long sound takes, carried by a steady wind.
+
+    Sound spreads as a sphere around a point that drifts with the air, so ``|receiver - source - wind t| = c t``.
+
+    Parameters
+    ----------
+    source_m, receiver_m : numpy.ndarray, shape (3,)
+        East, north, up.
+    air : Air
+        The air; its wind must be slower than sound.
+
+    Returns
+    -------
+    float
+        Seconds.
+    """
+    way = np.asarray(receiver_m, float) - np.asarray(source_m, float)
+    wind = np.asarray(air.wind_m_s)
+    speed = sound_speed_m_s(air)
+    # (c^2 - w.w) t^2 + 2 (way.w) t - way.way = 0, the root that is not negative.
+    a, b, c = speed**2 - wind @ wind, way @ wind, way @ way
+    return float((np.sqrt(b * b + a * c) - b) / a)
+
+
+def absorption_db_m(frequency_hz: Floats, air: Air) -> Floats:
+    """Compute how much of a tone the air itself swallows.
+
+    Parameters
+    ----------
+    frequency_hz : numpy.ndarray, shape (n,)
+        Frequencies.
+    air : Air
+        The air, at sea level pressure.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Decibels per metre.
+
+    References
+    ----------
+    ISO 9613-1:1993, equations 3 to 5.
+    """
+    kelvin = air.temperature_c + 273.15
+    warmth = kelvin / 293.15
+    h = 100 * water_share(air)
+    oxygen_hz = 24 + 4.04e4 * h * (0.02 + h) / (0.391 + h)
+    nitrogen_hz = warmth**-0.5 * (9 + 280 * h * np.exp(-4.170 * (warmth ** (-1 / 3) - 1)))
+    square = np.asarray(frequency_hz, float) ** 2
+    oxygen = 0.01275 * np.exp(-2239.1 / kelvin) / (oxygen_hz + square / oxygen_hz)
+    nitrogen = 0.1068 * np.exp(-3352.0 / kelvin) / (nitrogen_hz + square / nitrogen_hz)
+    loss: Floats = 8.686 * square * (1.84e-11 * warmth**0.5 + warmth**-2.5 * (oxygen + nitrogen))
+    return loss
+
+
+def peak_pa(level_db: float) -> float:
+    """Turn a peak level into a pressure.
+
+    Parameters
+    ----------
+    level_db : float
+        Peak sound pressure level [dB re 20 uPa].
+
+    Returns
+    -------
+    float
+        Pascal.
+    """
+    return float(REFERENCE_PA * 10 ** (level_db / 20))
+
+
+def friedlander(peak: float, tau_s: float) -> Spectrum:
+    """Describe a blast: ``peak (1 - t/tau) exp(-t/tau)``.
+
+    Parameters
+    ----------
+    peak : float
+        Peak overpressure at 1 m [Pa].
+    tau_s : float
+        Duration of the positive phase [s].
+
+    Returns
+    -------
+    Spectrum
+        Its Fourier transform in closed form, so that its edge is not aliased.
+    """
+    rate = 1 / tau_s
+
+    def spectrum(frequency_hz: Floats) -> NDArray[np.complex128]:
+        angular = 2j * np.pi * frequency_hz
+        blast: NDArray[np.complex128] = peak * angular / (rate + angular) ** 2
+        return blast
+
+    return spectrum
+
+
+def modes(peak: float, frequencies_hz: Floats, weights: Floats, attack_s: float, decay_s: float) -> Spectrum:
+    """Describe something struck: tones that begin together and die away, such as a door or a metal sheet.
+
+    Parameters
+    ----------
+    peak : float
+        Sum of the tones' amplitudes at 1 m [Pa].
+    frequencies_hz, weights : numpy.ndarray, shape (tones,)
+        Each tone and its share; the shares are scaled to sum to one.
+    attack_s, decay_s : float
+        Time constants of beginning and dying away [s]; the attack is the shorter.
+
+    Returns
+    -------
+    Spectrum
+        The Fourier transform of ``sum w sin(2 pi f t) (exp(-t/decay) - exp(-t/attack))``.
+    """
+    amplitudes = peak * weights / weights.sum()
+    turns = 2 * np.pi * frequencies_hz
+
+    def spectrum(frequency_hz: Floats) -> NDArray[np.complex128]:
+        angular = 2j * np.pi * np.asarray(frequency_hz)[:, None]
+        ring = [turns / ((1 / time_s + angular) ** 2 + turns**2) for time_s in (decay_s, attack_s)]
+        struck: NDArray[np.complex128] = ((ring[0] - ring[1]) * amplitudes).sum(axis=1)
+        return struck
+
+    return spectrum
+
+
+def received_pulse(
+    source: Spectrum, arrival_s: float, length_m: float, gain: float, air: Air, rate_hz: float, frames: int
+) -> Pulse:
+    """Render one impulse after its way through the air, at an arrival time that need not fall on a sample.
+
+    Amplitude falls with distance (spherical spreading) and absorption dulls it. Absorption is applied without phase:
+    its classical part has no dispersion, and that of the relaxations is under 0.1 % of the sound speed.
+
+    Parameters
+    ----------
+    source : Spectrum
+        Pressure at 1 m.
+    arrival_s : float
+        When it begins at the microphone, since the scene began [s].
+    length_m : float
+        Way travelled [m].
+    gain : float
+        What else the way does to the amplitude, as a factor.
+    air : Air
+        The air.
+    rate_hz : float
+        Sampling rate.
+    frames : int
+        Number of samples to render; the impulse must have died away by then.
+
+    Returns
+    -------
+    Pulse
+        The samples and where they belong.
+    """
+    whole, share = divmod(arrival_s * rate_hz, 1)
+    frequency_hz: Floats = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
+    spectrum = source(frequency_hz) * rate_hz * gain / max(length_m, 1.0)
+    spectrum *= 10 ** (-absorption_db_m(frequency_hz, air) * length_m / 20)
+    spectrum *= _band_limit(frequency_hz / rate_hz)
+    spectrum *= np.exp(-2j * np.pi * frequency_hz / rate_hz * (LEAD_IN_SAMPLES + share))
+    pressure = np.fft.irfft(spectrum, frames).astype(np.float32)
+    return Pulse(int(whole) - LEAD_IN_SAMPLES, pressure)
+
+
+def _band_limit(share: Floats) -> Floats:
+    low, high = BAND_EDGE_SHARE
+    fall = np.clip((share - low) / (high - low), 0, 1)
+    kept: Floats = 0.5 * (1 + np.cos(np.pi * fall))
+    return kept

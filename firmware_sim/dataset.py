@@ -1,0 +1,141 @@
+"""Write a scene as a dataset: what its sensors recorded, what the system would be told, and the truth."""
+
+import csv
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import soundfile
+from agls.errors import InputError
+from agls.messages import NS_PER_S, format_utc, parse_utc
+
+from firmware_sim.device import Recorder, clock_error_s
+from firmware_sim.scene import Ear, Scene, Shooter, load_scene, shots, surveyed, told_weather
+
+CHUNK_S = 4.0
+BAR_CELLS = 30
+PACE_S = 0.1
+
+
+def simulate(scene_path: Path, out: Path) -> None:
+    """Render a scene into a dataset folder, complete or not at all.
+
+    Parameters
+    ----------
+    scene_path : pathlib.Path
+        The scene file.
+    out : pathlib.Path
+        The folder to make; it must not exist, or be empty.
+
+    Raises
+    ------
+    InputError
+        If the scene is not acceptable, or `out` cannot be made.
+    """
+    scene = load_scene(scene_path)
+    with _complete_folder(out) as folder:
+        _write_tables(scene, folder)
+        progress = _Progress(len(scene.sensor) * scene.duration_s, sys.stderr)
+        for ear in scene.sensor:
+            _record(scene, ear, folder / _file_name(ear), progress)
+        progress.close()
+
+
+@contextmanager
+def _complete_folder(out: Path) -> Iterator[Path]:
+    """Hand out a temporary folder beside `out`; it becomes `out` at the end, or vanishes if anything fails."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: already there; give a folder that does not exist, or is empty")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror}); give a folder that can be written") from None
+    try:
+        yield folder
+        folder.chmod(0o755)  # mkdtemp makes it for its owner alone
+        folder.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _file_name(ear: Ear) -> str:
+    return f"{ear.sensor_id}.flac"
+
+
+def _record(scene: Scene, ear: Ear, path: Path, progress: "_Progress") -> None:
+    """Write what one sensor hears."""
+    rate_hz = scene.device.sample_rate_hz
+    frames, chunk = round(scene.duration_s * rate_hz), round(CHUNK_S * rate_hz)
+    recorder = Recorder(scene, ear)
+    with soundfile.SoundFile(path, "w", rate_hz, 1, subtype="PCM_16", format="FLAC") as file:
+        for first in range(0, frames, chunk):
+            samples = recorder.samples(first, min(chunk, frames - first))
+            file.write(samples)
+            progress.add(samples.size / rate_hz)
+
+
+def _write_tables(scene: Scene, folder: Path) -> None:
+    """Write the CSV files of a dataset."""
+    start_ns = parse_utc(scene.start_utc)
+    weather = told_weather(scene)
+    name = scene.name
+    sensors = [(place.sensor_id, place.x_m, place.y_m, place.z_m, place.position_sigma_m) for place in surveyed(scene)]
+    _write_csv(folder / "sensors.csv", "sensor_id,x_m,y_m,z_m,position_sigma_m", sensors)
+    recordings = [
+        (name, ear.sensor_id, _file_name(ear), _utc(start_ns, clock_error_s(scene, ear)), scene.device.clock_sigma_s)
+        for ear in scene.sensor
+    ]
+    _write_csv(folder / "recordings.csv", "recording,sensor_id,file,start_utc,clock_sigma_s", recordings)
+    air = (name, weather.temperature_c, weather.wind_speed_m_s, weather.wind_from_deg, weather.humidity_percent)
+    _write_csv(folder / "weather.csv", "recording,temperature_c,wind_speed_m_s,wind_from_deg,humidity_percent", [air])
+    truth = [
+        (name, _utc(start_ns, shot.time_s), *shot.position_m, 1, shot.maker.firearm)
+        for shot in shots(scene)
+        if isinstance(shot.maker, Shooter)
+    ]
+    _write_csv(folder / "truth.csv", "recording,time_utc,x_m,y_m,z_m,rounds,firearm", truth)
+
+
+def _utc(start_ns: int, later_s: float) -> str:
+    return format_utc(start_ns + round(later_s * NS_PER_S))
+
+
+def _write_csv(path: Path, header: str, rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header.split(","))
+        writer.writerows(rows)
+
+
+class _Progress:
+    """A bar on a terminal, nothing anywhere else."""
+
+    def __init__(self, total_s: float, stream: IO[str]) -> None:
+        self._stream = stream
+        self._shown = stream.isatty()
+        self._total_s, self._done_s, self._drawn = total_s, 0.0, 0.0
+
+    def add(self, rendered_s: float) -> None:
+        """Count what has been rendered."""
+        self._done_s += rendered_s
+        if self._shown and time.monotonic() - self._drawn > PACE_S:
+            self._drawn = time.monotonic()
+            self._draw()
+
+    def close(self) -> None:
+        """Draw the full bar and leave its line."""
+        if self._shown:
+            self._draw()
+            self._stream.write("\n")
+
+    def _draw(self) -> None:
+        share = min(1.0, self._done_s / self._total_s)
+        cells = round(share * BAR_CELLS)
+        self._stream.write(f"\rrendering [{'#' * cells}{'.' * (BAR_CELLS - cells)}] {share:4.0%}")
+        self._stream.flush()

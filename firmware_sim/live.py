@@ -1,0 +1,109 @@
+"""The simulated city, live: sources that hand over audio as the wall clock passes."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from agls.messages import NS_PER_S, Block, ClockState
+from agls.sensor.clock import SteadyClock
+
+from firmware_sim.device import HALF_RANGE, Recorder, clock_error_s
+from firmware_sim.scene import Ear, Scene, load_scene
+
+BLOCK_FRAMES = 1_000
+FULL_SCALE = np.float32(1 / HALF_RANGE)
+LEAD_S = 1.5  # how far ahead a scene is set to begin, so that every sensor is ready
+
+
+class SimulatedSource:
+    """A simulated microphone that plays its scene again and again, paced by the wall clock.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    ear : Ear
+        The sensor.
+    start_ns : int
+        When the scene begins, UTC [ns].
+    paced : bool
+        Whether to wait until each block would have been heard.
+    """
+
+    def __init__(self, scene: Scene, ear: Ear, start_ns: int, paced: bool = True) -> None:
+        self._rate_hz = scene.device.sample_rate_hz
+        self._recorder = Recorder(scene, ear, repeats=True)
+        self._start_ns = start_ns
+        self._paced = paced
+        self._closed = threading.Event()
+        self.late_s = 0.0
+        error_ns = round(clock_error_s(scene, ear) * NS_PER_S)
+        state = ClockState(mode="simulated", sigma_s=scene.device.clock_sigma_s)
+        self.clock = SteadyClock(start_ns + error_ns, float(self._rate_hz), state)
+
+    def blocks(self) -> Iterator[Block]:
+        """Hand over the scene from its beginning.
+
+        Yields
+        ------
+        Block
+            The next samples, each block once its last sample has been heard; ends when the source is closed.
+        """
+        # The wall clock is read once: a step of it later must not change the pace.
+        start_s = time.monotonic() + (self._start_ns - time.time_ns()) / NS_PER_S
+        first = 0
+        while not self._closed.is_set():
+            samples = self._recorder.samples(first, BLOCK_FRAMES).astype(np.float32) * FULL_SCALE
+            wait_s = start_s + (first + BLOCK_FRAMES) / self._rate_hz - time.monotonic()
+            if self._paced and wait_s > 0 and self._closed.wait(wait_s):
+                return
+            self.late_s = max(self.late_s, -wait_s)
+            yield Block(samples=samples, first_index=first, sample_rate_hz=float(self._rate_hz))
+            first += BLOCK_FRAMES
+
+    def close(self) -> None:
+        """Stop: `blocks` ends at once, whatever it waits for."""
+        self._closed.set()
+
+
+def sources(scene: Scene, start_ns: int | None = None) -> dict[str, SimulatedSource]:
+    """Make a live source for every sensor of a scene, all beginning at the same moment.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    start_ns : int, optional
+        When the scene begins, UTC [ns]; a moment from now if not given.
+
+    Returns
+    -------
+    dict of str to SimulatedSource
+        By `sensor_id`.
+    """
+    begin_ns = time.time_ns() + round(LEAD_S * NS_PER_S) if start_ns is None else start_ns
+    return {ear.sensor_id: SimulatedSource(scene, ear, begin_ns) for ear in scene.sensor}
+
+
+def open_source(scene_path: Path, sensor_id: str, start_ns: int) -> SimulatedSource:
+    """Make the live source of one sensor, in whatever process it is to run.
+
+    Parameters
+    ----------
+    scene_path : pathlib.Path
+        The scene file.
+    sensor_id : str
+        One of its sensors.
+    start_ns : int
+        When the scene begins, UTC [ns].
+
+    Returns
+    -------
+    SimulatedSource
+        The source.
+    """
+    scene = load_scene(scene_path)
+    ear = next(ear for ear in scene.sensor if ear.sensor_id == sensor_id)
+    return SimulatedSource(scene, ear, start_ns)
