@@ -1,0 +1,1 @@
+"""Where a shot was fired, and how sure that is."""

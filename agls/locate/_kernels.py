@@ -1,0 +1,533 @@
+"""Arithmetic of multilateration, compiled. Friendly functions around it: `agls.locate.solve`.
+
+Everything is in metres and seconds relative to a reference near the array, so that float64 keeps nanoseconds and
+micrometres. The unknowns, in the order used throughout:
+
+    theta = (x, y, b, z, c, u, v)
+
+x, y, z place [m]; b = REFERENCE_SPEED * origin time [m], so that all of the first three have like scale; c sound speed
+[m/s]; (u, v) velocity of the air, where it goes to [m/s]. The wavefront of a shot is a sphere that grows with c around
+a centre that drifts with the air, so sensor i hears it at t_i where
+
+    |p_i - p - w (t_i - t0)| = c (t_i - t0),
+
+which is exact for uniform wind, and does not depend on where the frame has its zero.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agls.locate.jit import kernel
+
+Floats = NDArray[np.float64]
+
+REFERENCE_SPEED_M_S = 340.0
+PARAMETERS = 7
+MAX_STEPS = 40
+MAX_TRIPLES = 300
+OPEN_GATE = 30.0  # refuses nothing
+SURE_COUNT = 6
+SURE_COST = 3.0
+STEP_TOLERANCE = 1e-4  # of a standard deviation: far below anything that could matter
+
+
+@kernel
+def triple_roots(px: Floats, py: Floats, h: Floats, t: Floats, c: float, triple: NDArray[np.int64], out: Floats) -> int:
+    """Find the places and origin times that three arrivals allow, in still air.
+
+    Subtracting the three spheres pairwise leaves two lines in (x, y) against the origin time; put back into the first
+    sphere they give a quadratic with up to two causal roots (as in the closed form of Bancroft, for three sensors in
+    the plane with known height offsets `h`).
+
+    Parameters
+    ----------
+    px, py, h : numpy.ndarray, shape (n,)
+        Sensors east and north, and their height above the assumed source [m].
+    t : numpy.ndarray, shape (n,)
+        Arrivals [s].
+    c : float
+        Sound speed [m/s].
+    triple : numpy.ndarray, shape (3,), int64
+        Which three arrivals.
+    out : numpy.ndarray, shape (2, 3)
+        Receives x [m], y [m], origin time [s] of each root.
+
+    Returns
+    -------
+    int
+        Number of roots, 0 to 2.
+    """
+    i, j, k = triple[0], triple[1], triple[2]
+    ax, ay = px[j] - px[i], py[j] - py[i]
+    bx, by = px[k] - px[i], py[k] - py[i]
+    det = ax * by - ay * bx
+    if abs(det) < 1e-6 * (ax * ax + ay * ay + bx * bx + by * by):
+        return 0
+    sj, sk = c * (t[j] - t[i]), c * (t[k] - t[i])
+    gj = 0.5 * (ax * ax + ay * ay + h[j] * h[j] - h[i] * h[i] - sj * sj)
+    gk = 0.5 * (bx * bx + by * by + h[k] * h[k] - h[i] * h[i] - sk * sk)
+    slope_x, slope_y = (sj * by - sk * ay) / det, (ax * sk - bx * sj) / det
+    fixed_x, fixed_y = (gj * by - gk * ay) / det, (ax * gk - bx * gj) / det
+    qa = slope_x * slope_x + slope_y * slope_y - 1.0
+    qb = slope_x * fixed_x + slope_y * fixed_y
+    qc = fixed_x * fixed_x + fixed_y * fixed_y + h[i] * h[i]
+    latest = min(0.0, sj, sk)
+    count = 0
+    disc = qb * qb - qa * qc
+    if disc < 0.0:
+        # Noise can push a source on the line through two sensors just off the real axis: take the nearest real point.
+        if disc < -0.01 * qb * qb:
+            return 0
+        disc = 0.0
+    root = math.sqrt(disc)
+    for sign in (-1.0, 1.0):
+        if abs(qa) > 1e-9:
+            tau = (-qb + sign * root) / qa
+        elif sign < 0.0 and abs(qb) > 1e-9:
+            tau = -qc / (2.0 * qb)
+        else:
+            continue
+        if tau <= latest and (count == 0 or root > 0.0):
+            out[count, 0] = px[i] + slope_x * tau + fixed_x
+            out[count, 1] = py[i] + slope_y * tau + fixed_y
+            out[count, 2] = t[i] + tau / c
+            count += 1
+    return count
+
+
+@kernel
+def residual(px: float, py: float, pz: float, t: float, theta: Floats, row: Floats) -> float:
+    """Compute one arrival's residual and its derivatives.
+
+    Parameters
+    ----------
+    px, py, pz : float
+        Sensor [m].
+    t : float
+        Arrival [s].
+    theta : numpy.ndarray, shape (7,)
+        Unknowns, in the order of this module.
+    row : numpy.ndarray, shape (7,)
+        Receives the derivatives of the residual by the unknowns.
+
+    Returns
+    -------
+    float
+        Time since the origin less the time sound needs [s].
+    """
+    flight = t - theta[2] / REFERENCE_SPEED_M_S
+    c = theta[4]
+    dx = px - theta[0] - theta[5] * flight
+    dy = py - theta[1] - theta[6] * flight
+    dz = pz - theta[3]
+    d = math.sqrt(dx * dx + dy * dy + dz * dz) + 1e-9
+    ux, uy = dx / (d * c), dy / (d * c)
+    row[0] = ux
+    row[1] = uy
+    row[2] = -(1.0 + ux * theta[5] + uy * theta[6]) / REFERENCE_SPEED_M_S
+    row[3] = dz / (d * c)
+    row[4] = d / (c * c)
+    row[5] = ux * flight
+    row[6] = uy * flight
+    return flight - d / c
+
+
+@kernel
+def misfit(
+    px: Floats,
+    py: Floats,
+    pz: Floats,
+    t: Floats,
+    s: Floats,
+    theta: Floats,
+    mean: Floats,
+    precision: Floats,
+    gate: float,
+) -> float:
+    """Compute the negative log-likelihood of arrivals, each Gaussian or (with a floor at `gate`) simply wrong.
+
+    Parameters
+    ----------
+    px, py, pz, t, s : numpy.ndarray, shape (n,)
+        Sensors [m], arrivals [s] and their standard deviations [s].
+    theta, mean, precision : numpy.ndarray, shape (7,)
+        Unknowns, prior means and prior inverse variances (0 for a flat prior).
+    gate : float
+        Standardised residual at which a wrong arrival is as likely as a right one.
+
+    Returns
+    -------
+    float
+        The negative log-likelihood, constants left out.
+    """
+    floor = math.exp(-0.5 * gate * gate)
+    total = 0.0
+    c = theta[4]
+    for i in range(t.size):
+        flight = t[i] - theta[2] / REFERENCE_SPEED_M_S
+        dx = px[i] - theta[0] - theta[5] * flight
+        dy = py[i] - theta[1] - theta[6] * flight
+        dz = pz[i] - theta[3]
+        r = (flight - math.sqrt(dx * dx + dy * dy + dz * dz) / c) / s[i]
+        half = 0.5 * r * r
+        total -= math.log(math.exp(-half) + floor) if half < 700.0 else math.log(floor)
+    for k in range(PARAMETERS):
+        off = theta[k] - mean[k]
+        total += 0.5 * precision[k] * off * off
+    return total
+
+
+@kernel
+def solve_spd(a: Floats, b: Floats, m: int) -> bool:
+    """Solve a small positive definite system in place by Cholesky decomposition.
+
+    Parameters
+    ----------
+    a : numpy.ndarray, shape (7, 7)
+        The matrix; its lower triangle becomes the factor.
+    b : numpy.ndarray, shape (7,)
+        The right hand side; becomes the solution.
+    m : int
+        How many rows and columns count.
+
+    Returns
+    -------
+    bool
+        False where the matrix is not positive definite.
+    """
+    for i in range(m):
+        for j in range(i + 1):
+            total = a[i, j]
+            for k in range(j):
+                total -= a[i, k] * a[j, k]
+            if i == j:
+                if total <= 0.0:
+                    return False
+                a[i, i] = math.sqrt(total)
+            else:
+                a[i, j] = total / a[j, j]
+    for i in range(m):
+        for k in range(i):
+            b[i] -= a[i, k] * b[k]
+        b[i] /= a[i, i]
+    for i in range(m - 1, -1, -1):
+        for k in range(i + 1, m):
+            b[i] -= a[k, i] * b[k]
+        b[i] /= a[i, i]
+    return True
+
+
+@kernel
+def normal_equations(
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, theta: Floats, mean: Floats, precision: Floats,
+    gate: float, m: int, a: Floats, b: Floats, weights: Floats, residuals: Floats,
+) -> None:  # fmt: skip
+    """Build the weighted normal equations at `theta`, and the weights and residuals on the way.
+
+    Parameters
+    ----------
+    px, py, pz, t, s : numpy.ndarray, shape (n,)
+        Sensors [m], arrivals [s] and their standard deviations [s].
+    theta, mean, precision : numpy.ndarray, shape (7,)
+        Unknowns, prior means and prior inverse variances.
+    gate : float
+        As in `misfit`.
+    m : int
+        How many unknowns are free.
+    a, b : numpy.ndarray, shape (7, 7) and (7,)
+        Receive the matrix and the descent direction's right hand side.
+    weights, residuals : numpy.ndarray, shape (n,)
+        Receive each arrival's posterior probability of being right, and its residual [s].
+    """
+    row = np.empty(PARAMETERS)
+    for p in range(m):
+        b[p] = precision[p] * (mean[p] - theta[p])
+        for q in range(m):
+            a[p, q] = 0.0
+        a[p, p] = precision[p]
+    for i in range(t.size):
+        r = residual(px[i], py[i], pz[i], t[i], theta, row)
+        residuals[i] = r
+        z = r / s[i]
+        excess = 0.5 * (z * z - gate * gate)
+        w = 1.0 / (1.0 + math.exp(excess)) if excess < 500.0 else 0.0
+        weights[i] = w
+        k = w / (s[i] * s[i])
+        for p in range(m):
+            kp = k * row[p]
+            b[p] -= kp * r
+            for q in range(p + 1):
+                a[p, q] += kp * row[q]
+    for p in range(m):
+        for q in range(p):
+            a[q, p] = a[p, q]
+
+
+@kernel
+def refine(
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, theta: Floats, mean: Floats, precision: Floats,
+    gate: float, m: int, weights: Floats, residuals: Floats,
+) -> float:  # fmt: skip
+    """Descend to the nearest minimum of `misfit` over the first `m` unknowns (Levenberg-Marquardt, reweighted).
+
+    Parameters
+    ----------
+    px, py, pz, t, s : numpy.ndarray, shape (n,)
+        Sensors [m], arrivals [s] and their standard deviations [s].
+    theta : numpy.ndarray, shape (7,)
+        Start; becomes the minimum.
+    mean, precision : numpy.ndarray, shape (7,)
+        Prior means and inverse variances.
+    gate : float
+        As in `misfit`.
+    m : int
+        How many unknowns are free.
+    weights, residuals : numpy.ndarray, shape (n,)
+        Receive each arrival's weight and residual [s] at the minimum.
+
+    Returns
+    -------
+    float
+        The misfit there.
+    """
+    a = np.empty((PARAMETERS, PARAMETERS))
+    damped = np.empty((PARAMETERS, PARAMETERS))
+    b = np.empty(PARAMETERS)
+    step = np.empty(PARAMETERS)
+    trial = theta.copy()
+    damping = 1e-4
+    best = misfit(px, py, pz, t, s, theta, mean, precision, gate)
+    normal_equations(px, py, pz, t, s, theta, mean, precision, gate, m, a, b, weights, residuals)
+    for _ in range(MAX_STEPS):
+        for p in range(m):
+            for q in range(m):
+                damped[p, q] = a[p, q]
+            damped[p, p] += damping * a[p, p] + 1e-12
+            step[p] = b[p]
+        if not solve_spd(damped, step, m):
+            damping = max(damping, 1e-8) * 10.0
+            continue
+        decrement = 0.0
+        for p in range(m):
+            trial[p] = theta[p] + step[p]
+            decrement += step[p] * b[p]
+        trial[4] = min(max(trial[4], 200.0), 500.0)
+        now = misfit(px, py, pz, t, s, trial, mean, precision, gate)
+        if now <= best:
+            for p in range(m):
+                theta[p] = trial[p]
+            best = now
+            damping *= 0.1
+            normal_equations(px, py, pz, t, s, theta, mean, precision, gate, m, a, b, weights, residuals)
+        else:
+            damping = max(damping, 1e-8) * 10.0
+        if decrement < STEP_TOLERANCE * STEP_TOLERANCE or damping > 1e12:
+            break
+    return best
+
+
+@kernel
+def covariance(
+    px: Floats,
+    py: Floats,
+    pz: Floats,
+    t: Floats,
+    s: Floats,
+    theta: Floats,
+    precision: Floats,
+    weights: Floats,
+    out: Floats,
+) -> bool:
+    """Compute the posterior covariance of all unknowns at a minimum (inverse of the weighted normal matrix).
+
+    Parameters
+    ----------
+    px, py, pz, t, s : numpy.ndarray, shape (n,)
+        Sensors [m], arrivals [s] and their standard deviations [s].
+    theta, precision : numpy.ndarray, shape (7,)
+        The minimum, and the prior inverse variances.
+    weights : numpy.ndarray, shape (n,)
+        Each arrival's weight.
+    out : numpy.ndarray, shape (7, 7)
+        Receives the covariance.
+
+    Returns
+    -------
+    bool
+        False where the arrivals and priors do not fix all unknowns.
+    """
+    m = PARAMETERS
+    a = np.zeros((m, m))
+    row = np.empty(m)
+    for p in range(m):
+        a[p, p] = precision[p]
+    for i in range(t.size):
+        residual(px[i], py[i], pz[i], t[i], theta, row)
+        k = weights[i] / (s[i] * s[i])
+        for p in range(m):
+            for q in range(m):
+                a[p, q] += k * row[p] * row[q]
+    scale = np.empty(m)
+    for p in range(m):
+        if a[p, p] <= 0.0:
+            return False
+        scale[p] = 1.0 / math.sqrt(a[p, p])
+    factor = np.empty((m, m))
+    column = np.empty(m)
+    for q in range(m):
+        for i in range(m):
+            for j in range(m):
+                factor[i, j] = a[i, j] * scale[i] * scale[j]
+            column[i] = scale[q] if i == q else 0.0
+        if not solve_spd(factor, column, m):
+            return False
+        for i in range(m):
+            out[i, q] = column[i] * scale[i]
+    return True
+
+
+@kernel
+def consensus(
+    px: Floats, py: Floats, h: Floats, t: Floats, s: Floats, c: float, gate: float, found: Floats
+) -> int:  # fmt: skip
+    """Find the places that most arrivals agree on, from every triple of them, in still air.
+
+    Parameters
+    ----------
+    px, py, h, t, s : numpy.ndarray, shape (n,)
+        Sensors and their height above the source [m], arrivals [s] and their standard deviations [s].
+    c : float
+        Sound speed [m/s].
+    gate : float
+        Standardised residual from which an arrival counts as wrong.
+    found : numpy.ndarray, shape (k, 4)
+        Receives the k best distinct modes, best first: x [m], y [m], origin time [s], truncated misfit.
+
+    Returns
+    -------
+    int
+        How many modes were found.
+    """
+    n = t.size
+    roots = np.empty((2, 3))
+    triple = np.empty(3, dtype=np.int64)
+    modes = found.shape[0]
+    for k in range(modes):
+        found[k, 3] = np.inf
+    count = 0
+    stride = max(1, n * (n - 1) * (n - 2) // 6 // MAX_TRIPLES)
+    ceiling = gate * gate
+    number = 0
+    for i in range(n - 2):
+        for j in range(i + 1, n - 1):
+            for k in range(j + 1, n):
+                number += 1
+                if number % stride != 0:
+                    continue
+                triple[0], triple[1], triple[2] = i, j, k
+                for r in range(triple_roots(px, py, h, t, c, triple, roots)):
+                    x, y, t0 = roots[r, 0], roots[r, 1], roots[r, 2]
+                    worst = found[modes - 1, 3]
+                    cost = 0.0
+                    for q in range(n):
+                        dx, dy = px[q] - x, py[q] - y
+                        e = (t[q] - t0 - math.sqrt(dx * dx + dy * dy + h[q] * h[q]) / c) / s[q]
+                        cost += min(e * e, ceiling)
+                        if cost >= worst:
+                            break
+                    if cost < worst:
+                        count = _keep(found, count, x, y, t0, cost, 2.0 * c * s[i])
+                # All agree on a place, and there are enough of them that no second place could: no need to go on.
+                if count > 0 and n >= SURE_COUNT and found[0, 3] < SURE_COST * (n - 3):
+                    return count
+    return count
+
+
+@kernel
+def _keep(found: Floats, count: int, x: float, y: float, t0: float, cost: float, near_m: float) -> int:
+    """Put a mode into the sorted list of distinct modes; a near one with lower cost replaces its neighbour."""
+    for k in range(count):
+        dx, dy = found[k, 0] - x, found[k, 1] - y
+        if dx * dx + dy * dy < near_m * near_m:
+            if cost >= found[k, 3]:
+                return count
+            for q in range(k, count - 1):
+                found[q] = found[q + 1]
+            count -= 1
+            break
+    place = min(count, found.shape[0] - 1)
+    while place > 0 and found[place - 1, 3] > cost:
+        found[place] = found[place - 1]
+        place -= 1
+    found[place, 0], found[place, 1], found[place, 2], found[place, 3] = x, y, t0, cost
+    count = min(count + 1, found.shape[0])
+    for q in range(count, found.shape[0]):
+        found[q, 3] = np.inf
+    return count
+
+
+@kernel
+def search(
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, mean: Floats, precision: Floats, gate: float,
+    thetas: Floats, misfits: Floats, weights: Floats, residuals: Floats,
+) -> int:  # fmt: skip
+    """Find every likely source of the arrivals: consensus of triples, then maximum likelihood from each mode.
+
+    Parameters
+    ----------
+    px, py, pz, t, s : numpy.ndarray, shape (n,)
+        Sensors [m], arrivals [s] and their standard deviations [s].
+    mean, precision : numpy.ndarray, shape (7,)
+        Prior means and inverse variances.
+    gate : float
+        As in `misfit`.
+    thetas, misfits : numpy.ndarray, shape (k, 7) and (k,)
+        Receive the modes, best first, and their misfits.
+    weights, residuals : numpy.ndarray, shape (n,)
+        Receive each arrival's weight and residual [s] at the best.
+
+    Returns
+    -------
+    int
+        How many modes were found.
+    """
+    n = t.size
+    mx, my, h, wide, agreed = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    mean_t = 0.0
+    first = 0
+    for i in range(n):
+        mean_t += t[i] / n
+        if t[i] < t[first]:
+            first = i
+    air = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6]) / mean[4]
+    for i in range(n):
+        # In the frame that moves with the air all is still. What is not known of the air bends arrivals in proportion to
+        # how much longer than the first they travelled, which the triples must forgive.
+        mx[i], my[i] = px[i] - mean[5] * (t[i] - mean_t), py[i] - mean[6] * (t[i] - mean_t)
+        h[i] = pz[i] - mean[3]
+        bend = air * (t[i] - t[first])
+        wide[i] = math.sqrt(s[i] * s[i] + bend * bend)
+    found = np.empty((thetas.shape[0], 4))
+    count = consensus(mx, my, h, t, wide, mean[4], gate, found)
+    order = np.empty(count, dtype=np.int64)
+    for k in range(count):
+        theta = thetas[k]
+        for p in range(PARAMETERS):
+            theta[p] = mean[p]
+        theta[0] = found[k, 0] + mean[5] * (found[k, 2] - mean_t)
+        theta[1] = found[k, 1] + mean[6] * (found[k, 2] - mean_t)
+        theta[2] = found[k, 2] * REFERENCE_SPEED_M_S
+        refine(px, py, pz, t, wide, theta, mean, precision, gate, 3, weights, residuals)
+        # Only once those that agree under any likely air have fixed the air may arrivals be judged by their own sigma.
+        for i in range(n):
+            agreed[i] = s[i] if weights[i] > 0.5 else 1e3
+        refine(px, py, pz, t, agreed, theta, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+        misfits[k] = refine(px, py, pz, t, s, theta, mean, precision, gate, PARAMETERS, weights, residuals)
+    order = np.argsort(misfits[:count])
+    thetas[:count] = thetas[:count][order].copy()
+    misfits[:count] = misfits[:count][order].copy()
+    if count > 0:
+        refine(px, py, pz, t, s, thetas[0], mean, precision, gate, PARAMETERS, weights, residuals)
+    return count
