@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO
 
 import soundfile
+
 from agls.errors import InputError
 from agls.messages import NS_PER_S, format_utc, parse_utc
-
 from firmware_sim.device import Recorder, clock_error_s
 from firmware_sim.scene import Ear, Scene, Shooter, load_scene, shots, surveyed, told_weather
 

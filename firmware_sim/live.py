@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from agls.messages import NS_PER_S, Block, ClockState
 from agls.sensor.clock import SteadyClock
-
 from firmware_sim.device import HALF_RANGE, Recorder, clock_error_s
 from firmware_sim.scene import Ear, Scene, load_scene
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
+from msgspec import Meta
+
 from agls.config import Camera, Microphone, NodeConfig, Origin, Sensor, SiteConfig, Table, Weather
 from agls.errors import InputError
 from agls.messages import Identifier, parse_utc
 from agls.tables import load_table
-from msgspec import Meta
 
 SAME_SPOT_M = 0.1
 DEMO_SCENE = Path(__file__).with_name("demo_scene.toml")

@@ -73,9 +73,7 @@ def test_the_same_scene_gives_the_same_bytes(scene_path: Path, tmp_path: Path) -
 def test_the_truth_explains_when_a_threshold_hears_each_shot(scene_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     simulate(scene_path, out)
-    places = {
-        row["sensor_id"]: np.array([float(row[k]) for k in ("x_m", "y_m", "z_m")]) for row in rows(out / "sensors.csv")
-    }
+    places = {row["sensor_id"]: place_of(row) for row in rows(out / "sensors.csv")}
     # Oracle: 20.05 sqrt(T), and wind as its first-order share along the way.
     wind = 5.0 * np.array([np.sin(np.radians(130)), np.cos(np.radians(130)), 0.0])
     for recording in rows(out / "recordings.csv"):
@@ -83,10 +81,14 @@ def test_the_truth_explains_when_a_threshold_hears_each_shot(scene_path: Path, t
         start_s = parse_utc(recording["start_utc"]) * 1e-9
         picks_s = [start_s + pick / rate_hz for pick in threshold_picks(samples)]
         for shot in rows(out / "truth.csv"):
-            way = places[recording["sensor_id"]] - [float(shot[k]) for k in ("x_m", "y_m", "z_m")]
+            way = places[recording["sensor_id"]] - place_of(shot)
             length_m = float(np.linalg.norm(way))
             arrival_s = parse_utc(shot["time_utc"]) * 1e-9 + length_m / (20.05 * 281.15**0.5 + wind @ way / length_m)
             assert min(abs(pick_s - arrival_s) for pick_s in picks_s) < 8e-3
+
+
+def place_of(row: dict[str, str]) -> np.ndarray:
+    return np.array([float(row[key]) for key in ("x_m", "y_m", "z_m")])
 
 
 def threshold_picks(samples: np.ndarray) -> list[int]:
