@@ -1,0 +1,1 @@
+"""Cameras: where a target stands as seen from one, and which ones to ask."""

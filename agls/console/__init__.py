@@ -1,0 +1,1 @@
+"""The first plain page: a live map and the incidents, served on this machine only."""
