@@ -474,9 +474,9 @@ def json_schema(kind: type[Wire]) -> dict[str, Any]:
         The schema, as committed in ``schemas/``.
     """
 
-    def describe(other: type) -> dict[str, Any]:
+    def _describe(other: type) -> dict[str, Any]:
         if other is UtcNs:
             return {"type": "string", "format": "date-time", "pattern": _UTC_PATTERN}
         raise NotImplementedError(other)
 
-    return msgspec.json.schema(kind, schema_hook=describe)
+    return msgspec.json.schema(kind, schema_hook=_describe)
