@@ -191,8 +191,10 @@ def _first_line(process: subprocess.Popen[bytes]) -> str:
 # ---------------------------------------------------------------------------------------- in the broker's process
 
 
-async def _serve(folder: Path, port: int) -> None:
+async def _serve(folder: Path, port: int) -> str:
+    """Serve until standard input ends; return why it could not, or nothing."""
     from amqtt.broker import Broker
+    from amqtt.errors import BrokerError, PluginError
 
     broker = Broker(
         {
@@ -204,7 +206,11 @@ async def _serve(folder: Path, port: int) -> None:
             "timeout_disconnect_delay": 15,
         }
     )
-    await broker.start()
+    try:
+        await broker.start()
+    except (BrokerError, PluginError, OSError) as error:
+        cause = error.__cause__ or error
+        return " ".join(str(getattr(cause, "strerror", None) or cause).split())
     print(f"listening {port}", flush=True)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -213,6 +219,7 @@ async def _serve(folder: Path, port: int) -> None:
     await ended.wait()
     loop.remove_reader(sys.stdin.fileno())
     await broker.shutdown()
+    return ""
 
 
 def _free_port() -> int:
@@ -222,17 +229,11 @@ def _free_port() -> int:
 
 
 def _main(folder: Path, port: int) -> int:
-    """Serve until standard input ends; another program may take a free port first, so try a few."""
-    from amqtt.errors import AMQTTError
-
-    logging.disable()
+    logging.disable()  # amqtt reports each refused packet; nobody reads it
     reason = ""
-    for _ in range(1 if port else 5):
-        try:
-            asyncio.run(_serve(folder, port or _free_port()))
-        except (AMQTTError, OSError) as error:
-            reason = str(error).replace("\n", " ")
-        else:
+    for _ in range(1 if port else 5):  # another program may take a free port before we do
+        reason = asyncio.run(_serve(folder, port or _free_port()))
+        if not reason:
             return 0
     print(f"failed {reason}", flush=True)
     return 1
