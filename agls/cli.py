@@ -9,6 +9,8 @@ import argparse
 import signal
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,23 +122,81 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="do not open a browser; stop after --duration")
     parser.add_argument("--duration", type=float, metavar="S", help="seconds to run (default: until Ctrl-C)")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("out-demo"), help="folder for what it leaves")
-    parser.add_argument("--port", type=int, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
+    parser.add_argument("--port", type=_port, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
     parser.add_argument("--scene", type=Path, metavar="TOML", help="another simulated city")
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    raise InputError("demo: not joined yet")
+    from functools import partial
+
+    from agls.demo import City, run_demo
+    from agls.tally import TrueShot
+    from firmware_sim import live, scene
+
+    path = arguments.scene or scene.DEMO_SCENE
+    played = scene.load_scene(path)
+    city = City(
+        site=scene.site_config(played),
+        nodes=tuple(scene.node_configs(played)),
+        open_source=partial(live.open_source, path),
+        truth=tuple(TrueShot(scene.name_of(shot.maker), shot.time_s, *shot.position_m) for shot in scene.shots(played)),
+        period_s=played.duration_s,
+    )
+    with _stop_on_signal() as stop:
+        return run_demo(
+            city,
+            headless=arguments.headless,
+            duration_s=arguments.duration,
+            out=arguments.out,
+            port=arguments.port,
+            stop=stop,
+        )
 
 
 def _sensor_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("node", type=Path, metavar="NODE.toml", help="see `agls config example node`")
     parser.add_argument("--files", type=Path, nargs="+", metavar="FILE", required=True, help="audio to hear, in order")
-    parser.add_argument("--start", metavar="UTC", help="time of the first sample (default: now)")
+    parser.add_argument("--start", type=_moment, metavar="UTC", help="time of the first sample (default: now)")
     parser.add_argument("--realtime", action="store_true", help="as fast as the sound lasts, not as fast as possible")
 
 
 def _sensor_run(arguments: argparse.Namespace) -> int:
-    raise InputError("sensor run: not joined yet")
+    from agls.config import load_node
+    from agls.sensor.capture import FileSource
+    from agls.sensor.shell import new_boot_id, run_node
+
+    config = load_node(arguments.node)
+    start_ns = arguments.start if arguments.start is not None else time.time_ns()
+    boot_id = new_boot_id()
+    with _stop_on_signal() as stop:
+        for number, path in enumerate(arguments.files):
+            source = FileSource(path, start_ns, realtime=arguments.realtime)
+            start_ns = source.clock.utc_ns(source.frames)
+            # Each file is a run of its own: its detections are counted from zero.
+            counts = run_node(config, source, stop, f"{boot_id}-{number}")
+            print(f"{path}: {_told(counts)}")
+            if stop.is_set():
+                break
+    return DONE
+
+
+def _told(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing counted"
+
+
+def _moment(text: str) -> int:
+    from agls.messages import parse_utc
+
+    try:
+        return parse_utc(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 0 <= int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port; a whole number from 0 (any free one) to 65535 is")
 
 
 def _hub_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +211,21 @@ def _hub(arguments: argparse.Namespace) -> int:
     site = load_site(arguments.site)
     with _stop_on_signal() as stop:
         print(run_hub(site, arguments.out, stop))
+    return DONE
+
+
+def _console_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("site", type=Path, metavar="SITE.toml", help="see `agls config example site`")
+    parser.add_argument("--port", type=_port, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
+
+
+def _console(arguments: argparse.Namespace) -> int:
+    from agls.config import load_site
+    from agls.console.app import run_console
+
+    site = load_site(arguments.site)
+    with _stop_on_signal() as stop:
+        run_console(site, arguments.port, stop)
     return DONE
 
 
@@ -264,6 +339,7 @@ COMMANDS = _Group(
             {"run": _Command("Hear, judge and send detections", _sensor_run_arguments, _sensor_run)},
         ),
         "hub": _Command("Locate shots from the detections of a site", _hub_arguments, _hub),
+        "console": _Command("Show the live map and incidents of a site", _console_arguments, _console),
         "simulate": _Command("Write a simulated dataset with its truth", _simulate_arguments, _simulate),
         "config": _Group(
             "Print and check configuration files",
