@@ -397,7 +397,7 @@ class Connection:
 
     @property
     def connected(self) -> bool:
-        """Tell whether the broker is there.
+        """Tell whether the broker is there, and our subscriptions with it.
 
         Returns
         -------
@@ -407,7 +407,7 @@ class Connection:
         return self._connected.is_set()
 
     def wait_connected(self, timeout_s: float) -> bool:
-        """Wait for the broker.
+        """Wait until the broker is there, and our subscriptions with it.
 
         Parameters
         ----------
@@ -417,7 +417,7 @@ class Connection:
         Returns
         -------
         bool
-            Whether the broker is there.
+            Whether it came to that.
         """
         return self._connected.wait(timeout_s)
 
@@ -463,9 +463,10 @@ class Connection:
             self._new_sessions_count += 1
         if self._subscriptions and (first or not flags.session_present):
             client.subscribe([(pattern, 1) for pattern in self._subscriptions])
+        else:
+            self._connected.set()
         if self._status is not None:
             self._send(self._status, retain=True)
-        self._connected.set()
 
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002
         if self._connected.is_set() and reason.is_failure:
@@ -478,6 +479,7 @@ class Connection:
             if reason.is_failure:
                 self._count("subscription_refused")
                 log.warning("the broker refused a subscription: %s", reason)
+        self._connected.set()
 
     def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:  # noqa: ARG002
         with self._lock:
