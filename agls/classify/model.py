@@ -1,0 +1,326 @@
+"""The model that judges impulses: parameters in one JSON file, arithmetic in numpy.
+
+The file says which features it wants, what it was trained on and under which licence, how good it was on recordings
+that did not train it, and a SHA-256 over all of that. Anything that does not match is refused, never guessed at.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from agls.classify.features import FEATURE_NAMES, features
+from agls.errors import InputError
+from agls.messages import Label, Onset
+
+FORMAT = "agls-model-1"
+SHIPPED = "model.json"
+MAX_LLR = 50.0
+# A feature further out than this many standard deviations of the training set says no more than one at this edge.
+MAX_DEVIATION = 5.0
+MAX_FILE_BYTES = 1_000_000
+
+Floats = NDArray[np.float64]
+Row = Annotated[tuple[float, ...], Meta(min_length=1)]
+
+
+class TrainingSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One source of training sounds, and the thanks its licence asks for."""
+
+    name: str
+    licence: str
+    attribution: str
+    sha256: str
+    counts: dict[str, int]
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One layer of the classifier: a row of weights for each of its outputs."""
+
+    weights: Annotated[tuple[Row, ...], Meta(min_length=1)]
+    bias: Row
+
+
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model file holds; `sha256` is over all the rest."""
+
+    format: str
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    features: tuple[str, ...]
+    classes: Annotated[tuple[Label, ...], Meta(min_length=2)]
+    mean: Row
+    scale: Row
+    layers: Annotated[tuple[Layer, ...], Meta(min_length=1, max_length=4)]
+    # Log of the class shares that training assumed: taken off again, so that the ratios are free of prior.
+    log_prior: Row
+    # Slope and offset of each class's ratio, fitted on recordings that did not train it.
+    calibration: tuple[tuple[float, float], ...]
+    # Mean and scatter of the training impulses on their main axes, and the distance beyond which nothing was heard.
+    axes: tuple[Row, ...]
+    axis_scale: Row
+    far: Annotated[float, Meta(gt=0)]
+    training: tuple[TrainingSet, ...]
+    metrics: dict[str, float]
+    caution: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a model says about one impulse.
+
+    Attributes
+    ----------
+    llr : dict of str to float
+        Natural-log likelihood ratio of each class against all the others, free of prior.
+    label : str
+        The likeliest class, or ``unknown`` where nothing like it was in the training.
+    distance : float
+        How far from the training impulses, 1 at the edge.
+    """
+
+    llr: dict[Label, float]
+    label: Label
+    distance: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """Judge impulses by a small network on standardised features.
+
+    Attributes
+    ----------
+    content : ModelFile
+        The parameters, checked.
+    """
+
+    content: ModelFile
+
+    @property
+    def name(self) -> str:
+        """Name and version of the model, as detections carry it.
+
+        Returns
+        -------
+        str
+            At most 64 characters.
+        """
+        return self.content.name
+
+    def judge(self, onset: Onset) -> dict[Label, float]:
+        """Weigh an impulse against every class.
+
+        Parameters
+        ----------
+        onset : Onset
+            With its snippet.
+
+        Returns
+        -------
+        dict of str to float
+            Natural-log likelihood ratio of each class against all the others, free of prior, within +-50.
+        """
+        return self.examine(onset).llr
+
+    def examine(self, onset: Onset) -> Judgement:
+        """Weigh an impulse and say whether the model knows anything like it.
+
+        Parameters
+        ----------
+        onset : Onset
+            With its snippet.
+
+        Returns
+        -------
+        Judgement
+            Ratios, label and distance.
+        """
+        return self.examine_features(features(onset))
+
+    def examine_features(self, row: Floats) -> Judgement:
+        """Weigh an impulse that is already described by its features.
+
+        Parameters
+        ----------
+        row : numpy.ndarray, shape (feature_count,)
+            In the order of `FEATURE_NAMES`.
+
+        Returns
+        -------
+        Judgement
+            Ratios, label and distance.
+        """
+        mean, scale, log_prior, calibration, axes, axis_scale = self._arrays
+        standard = np.clip((row - mean) / scale, -MAX_DEVIATION, MAX_DEVIATION)
+        ratios = log_ratios(scores(self._layers, standard), log_prior) * calibration[:, 0] + calibration[:, 1]
+        ratios = np.clip(ratios, -MAX_LLR, MAX_LLR)
+        distance = float(np.sqrt(np.mean((axes @ standard / axis_scale) ** 2))) / self.content.far
+        llr: dict[Label, float] = {
+            label: round(float(ratio), 4) for label, ratio in zip(self.content.classes, ratios, strict=True)
+        }
+        label: Label = "unknown" if distance > 1 else max(llr, key=lambda one: llr[one])
+        return Judgement(llr, label, distance)
+
+    @cached_property
+    def _arrays(self) -> tuple[Floats, ...]:
+        one = self.content
+        parts = (one.mean, one.scale, one.log_prior, one.calibration, one.axes, one.axis_scale)
+        return tuple(np.array(part, np.float64) for part in parts)
+
+    @cached_property
+    def _layers(self) -> list[tuple[Floats, Floats]]:
+        return [(np.array(layer.weights), np.array(layer.bias)) for layer in self.content.layers]
+
+
+def scores(layers: Sequence[tuple[Floats, Floats]], standard: Floats) -> Floats:
+    """Run standardised features through the layers, rectified between them.
+
+    Parameters
+    ----------
+    layers : sequence of tuple of numpy.ndarray
+        Weights, shape (outputs, inputs), and bias, shape (outputs,), of each layer.
+    standard : numpy.ndarray, shape (feature_count,)
+        Standardised features.
+
+    Returns
+    -------
+    numpy.ndarray, shape (classes,)
+        Log posterior of each class, up to a constant.
+    """
+    value = standard
+    for number, (weights, bias) in enumerate(layers):
+        value = weights @ (np.maximum(value, 0.0) if number else value) + bias
+    return value
+
+
+def log_ratios(scores: Floats, log_prior: Floats) -> Floats:
+    """Turn the scores of a multinomial model into log-likelihood ratios, each class against all the others.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray, shape (classes,)
+        Log posterior of each class, up to a constant.
+    log_prior : numpy.ndarray, shape (classes,)
+        Log of the class shares behind the scores.
+
+    Returns
+    -------
+    numpy.ndarray, shape (classes,)
+        Posterior odds over prior odds, natural log.
+    """
+    likelihood = scores - log_prior
+    rest = np.where(np.eye(scores.size, dtype=bool), -np.inf, log_prior[None, :])
+    weighted = likelihood[None, :] + rest - np.logaddexp.reduce(rest, axis=1)[:, None]
+    return np.asarray(likelihood - np.logaddexp.reduce(weighted, axis=1))
+
+
+def probability(llr_gunshot: float, prior: float) -> float:
+    """Turn a log-likelihood ratio into a probability.
+
+    Parameters
+    ----------
+    llr_gunshot : float
+        Natural-log likelihood ratio of gunshot against all else.
+    prior : float
+        Share of impulses that are gunshots, before listening; between 0 and 1.
+
+    Returns
+    -------
+    float
+        Probability of gunshot after listening.
+    """
+    log_odds = llr_gunshot + float(np.log(prior) - np.log1p(-prior))
+    return float(1 / (1 + np.exp(-log_odds)))
+
+
+def content_sha256(content: dict[str, Any]) -> str:
+    """Compute the SHA-256 over everything in a model file but itself.
+
+    Parameters
+    ----------
+    content : dict
+        The file's JSON object.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_model(path: Path | None = None) -> Model:
+    """Read a model file and check all of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path or None
+        The file; None for the one shipped with AGLS.
+
+    Returns
+    -------
+    Model
+        Ready to judge.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, was changed, or does not fit this version's features.
+    """
+    name = str(path) if path is not None else f"the shipped {SHIPPED}"
+    try:
+        raw = path.read_bytes() if path is not None else files("agls.classify").joinpath(SHIPPED).read_bytes()
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error.strerror}); give a model file made by agls train") from None
+    refusal, content = _check(raw)
+    if content is None:
+        raise InputError(f"{name}: {refusal}; give a model file made by agls train of this version")
+    return Model(content)
+
+
+def _check(raw: bytes) -> tuple[str, ModelFile | None]:
+    """Read a model file's bytes; say what is wrong with them, or nothing."""
+    if len(raw) > MAX_FILE_BYTES:
+        return f"has {len(raw)} bytes, at most {MAX_FILE_BYTES} are read", None
+    try:
+        whole = json.loads(raw)
+        content = msgspec.convert(whole, ModelFile)
+        if content.sha256 != content_sha256(whole):
+            return "its SHA-256 does not match its content, so it was changed or damaged", None
+    except (ValueError, RecursionError) as error:
+        return f"is not a model file ({error})", None
+    return _misfit(content), content if not _misfit(content) else None
+
+
+def _misfit(content: ModelFile) -> str:
+    """Say where a model's parameters do not fit together or this version, or nothing."""
+    features_count, classes_count = len(FEATURE_NAMES), len(content.classes)
+    if content.format != FORMAT:
+        return f"has format {content.format!r}, {FORMAT!r} is accepted"
+    if content.features != FEATURE_NAMES:
+        return "wants other features than this version makes"
+    widths = [features_count, *(len(layer.bias) for layer in content.layers)]
+    fits = all(
+        len(layer.weights) == after and all(len(row) == before for row in layer.weights)
+        for layer, before, after in zip(content.layers, widths[:-1], widths[1:], strict=True)
+    )
+    fits &= all(len(row) == features_count for row in (content.mean, content.scale, *content.axes))
+    fits &= all(len(one) == classes_count for one in (content.layers[-1].bias, content.log_prior, content.calibration))
+    if not fits or len(content.axes) != len(content.axis_scale) or len(set(content.classes)) != classes_count:
+        return "holds parameters of the wrong shape"
+    if "gunshot" not in content.classes or "unknown" in content.classes:
+        return "must know gunshot as a class, and not unknown"
+    if min(content.scale) <= 0 or min(content.axis_scale) <= 0:
+        return "holds a scale that is not positive"
+    return ""
