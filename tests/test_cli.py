@@ -1,0 +1,142 @@
+"""Commands: what they answer, and how they end."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agls import __version__, cli
+from agls.cli import COMMANDS, main
+
+
+def paths(group: "cli._Group", way: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Find every command, as the words one types."""
+    for name, item in group.commands.items():
+        if isinstance(item, cli._Group):
+            yield from paths(item, (*way, name))
+        else:
+            yield (*way, name)
+
+
+ALL = list(paths(COMMANDS))
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a new interpreter."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_the_module_runs_as_the_command() -> None:
+    shown = subprocess.run([sys.executable, "-m", "agls", "--version"], capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout) == (0, f"agls {__version__}\n")
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_every_command_tells_its_arguments(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--help"])
+    assert ended.value.code == 0
+    assert "usage: agls " + " ".join(words) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["nothing"], ["sensor"], ["config", "example"], ["config", "example", "city"], ["replay", "somewhere"],
+     ["demo", "--port", "99999"], ["sensor", "run", "n.toml", "--files", "a.wav", "--start", "yesterday"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_use_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["config", "check", "FILE"], ["hub", "FILE", "--out", "OUT"], ["console", "FILE"], ["demo", "--scene", "FILE"],
+     ["sensor", "run", "FILE", "--files", "a.wav"], ["simulate", "FILE", "--out", "OUT"],
+     ["replay", "FILE", "--out", "OUT"], ["classify", "FILE", "--out", "OUT/x.csv"]],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = str(tmp_path / "absent")
+    code = main([word.replace("FILE", absent).replace("OUT", str(tmp_path / "out")) for word in words])
+    told = capsys.readouterr().err
+    assert code == 2
+    assert absent in told
+    assert told.startswith("agls: ")
+    assert told.count("\n") == 1
+
+
+def test_the_examples_pass_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("site", "node"):
+        assert main(["config", "example", kind]) == 0
+        path = tmp_path / f"{kind}.toml"
+        path.write_text(capsys.readouterr().out, encoding="utf-8")
+        assert main(["config", "check", str(path)]) == 0
+        assert "nothing wrong found" in capsys.readouterr().out
+
+
+def test_the_schemas_are_written_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "--out", str(tmp_path)]) == 0
+    assert str(tmp_path / "detection.json") in capsys.readouterr().out
+
+
+def test_a_package_that_a_node_lacks_is_told_with_its_extra(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text('name = "x"\n[[sensor]]\nsensor_id = "a"\nx_m = 0\ny_m = 0\nz_m = 0\n')
+    ended = python(
+        "import sys; sys.modules['numba'] = None; from agls.cli import main;"
+        f"sys.exit(main(['hub', {str(site)!r}, '--out', {str(tmp_path / 'out')!r}]))"
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "agls: this command needs numba, which is not installed; pip install 'agls[hub]'\n"
+
+
+def interrupt(_: object) -> int:
+    """Do what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def fail(_: object) -> int:
+    """Have a bug."""
+    raise ZeroDivisionError
+
+
+def test_an_interrupted_command_ends_with_130_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(COMMANDS.commands, "schema", cli._Command("", lambda _: None, interrupt))
+    assert main(["schema"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS.commands, "schema", cli._Command("", lambda _: None, fail))
+    with pytest.raises(ZeroDivisionError):
+        main(["schema"])
+
+
+def test_the_first_signal_asks_to_finish_and_the_second_interrupts() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with cli._stop_on_signal() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.wait(5)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_asking_for_help_loads_nothing_heavy() -> None:
+    ended = python(
+        "import sys\nfrom agls.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'numpy', 'numba', 'paho', 'starlette'} & set(sys.modules)"
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
