@@ -1,0 +1,303 @@
+"""Run one city's hub: the shell that gives `agls.pipeline.Hub` its ears, its memory and its voice.
+
+    broker --> Desk (journal, pipeline.Hub, folder) --> broker: shot, incident, slew, ack
+    clock  ----^                                   |--> webhook: CAD events
+                                                   |--> on_outbound: whoever shows them
+
+One thread runs it all. The order of one turn is what makes it safe: journal first (into a buffer), then decide, write
+and tell, then flush the journal, and only then acknowledge, to the nodes and to the broker. A hub that dies in between
+is told again; the detections it hears twice lead to shots of the same name.
+"""
+
+import hashlib
+import logging
+import queue
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agls.bridge.webhook import Webhook
+from agls.config import Mqtt, SiteConfig
+from agls.desk import MAX_CLOCK_BACK_NS, Desk, replay_into
+from agls.errors import InputError, MessageError
+from agls.journal import Heard, Journal, header, read_journal
+from agls.messages import (
+    NS_PER_S,
+    CadEvent,
+    Detection,
+    Heartbeat,
+    Incident,
+    Outbound,
+    Shot,
+    SlewRequest,
+    Status,
+    UtcNs,
+    format_utc,
+)
+from agls.pipeline import Hub
+from agls.sinks import OutFolder, document
+from agls.transport import HUB_SUBSCRIPTIONS, Connection, decode_message
+
+__all__ = ["Desk", "HubSummary", "replay_into", "run_hub"]
+
+JOURNAL_NAME = "journal.jsonl"
+CADENCE_S = 0.05  # between two moments, while a shot may be pending
+IDLE_S = 0.25  # longest wait for a message otherwise
+UPKEEP_S = 1.0  # between two syncs of the journal and renewals of the tables
+DRAIN_S = 5.0
+# Sound never crosses a site slower than this: -60 degrees Celsius, and a storm in its face.
+SLOWEST_M_S = 230.0
+REFUSED_LIMIT_COUNT = 1_000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSummary:
+    """What a hub did.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        Numbers of what was taken in, refused and told, by name; ``mqtt.`` and ``webhook.`` before theirs.
+    cad_latencies_s : tuple of float
+        For each CAD document (the last 10 000): wall clock from the receipt of the last detection it needed to the
+        document being on disk [s].
+    """
+
+    counts: dict[str, int]
+    cad_latencies_s: tuple[float, ...]
+
+    def __str__(self) -> str:
+        """Say it in two lines."""
+        counts = ", ".join(f"{name} {number}" for name, number in self.counts.items())
+        latencies = self.cad_latencies_s
+        if not latencies:
+            return f"{counts}\nno CAD document"
+        return (
+            f"{counts}\nfrom the last needed detection to the CAD document on disk: number {len(latencies)}, "
+            f"median {statistics.median(latencies):.3f} s, maximum {max(latencies):.3f} s"
+        )
+
+
+def run_hub(
+    site: SiteConfig,
+    out: Path,
+    stop: threading.Event,
+    on_outbound: Callable[[Outbound], None] | None = None,
+    *,
+    resume: bool = False,
+) -> HubSummary:
+    """Run a hub until it is told to stop.
+
+    On `stop` it takes in what the broker has handed over already (for at most `DRAIN_S`), lets time pass to where the
+    slowest sound of the last detection has crossed the site and settled, so that every pending shot is decided, says
+    so, and closes.
+
+    Parameters
+    ----------
+    site : SiteConfig
+        The site.
+    out : Path
+        Folder for the journal and all outputs.
+    stop : threading.Event
+        Set it to end.
+    on_outbound : callable, optional
+        Called in this thread with each record that follows; must not block.
+    resume : bool, optional
+        Whether to take up the journal in the folder where an earlier run of the same site and version left it
+        (`agls hub` after a crash). Otherwise, or where they differ, that journal is kept under another name.
+
+    Returns
+    -------
+    HubSummary
+        What it did.
+
+    Raises
+    ------
+    InputError
+        If the folder, the broker's settings or the webhook's address cannot be used.
+    """
+    folder = OutFolder(out, keep=resume)
+    hub = Hub(site)
+    with ExitStack() as stack:
+        journal = stack.enter_context(_open_journal(out / JOURNAL_NAME, site, resume=resume))
+        desk = Desk(hub, folder, journal, time.time_ns)
+        _take_up(desk, out / JOURNAL_NAME)
+        webhook = Webhook(site.cad.webhook_url) if site.cad.webhook_url else None
+        if webhook:
+            stack.callback(webhook.close)
+        line = stack.enter_context(_Ears(site.mqtt, _client_id(site)))
+        shell = _Shell(desk, line, webhook, on_outbound, pending_ns(site))
+        while not stop.is_set():
+            shell.turn()
+        shell.drain()
+    counts = desk.counts + shell.counts + Counter({"lost": hub.intake.lost})
+    counts += _under("mqtt", line.counts) + _under("webhook", webhook.counts if webhook else Counter())
+    return HubSummary(dict(sorted(counts.items())), tuple(desk.latencies_s))
+
+
+def pending_ns(site: SiteConfig) -> int:
+    """Bound how long after a detection something may still be undecided.
+
+    Parameters
+    ----------
+    site : SiteConfig
+        The site.
+
+    Returns
+    -------
+    int
+        The slowest sound's way over the farthest distance at which it is heard, the time to settle, and a few seconds
+        for what the stages add to it (an echo's context, clocks that err) [ns].
+    """
+    wait_s = site.locating.max_range_m / SLOWEST_M_S + site.locating.settle_s + 5.0
+    return round(wait_s * NS_PER_S)
+
+
+class _Shell:
+    """Carry records between a desk and the world."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        line: "_Ears",
+        webhook: Webhook | None,
+        on_outbound: Callable[[Outbound], None] | None,
+        pending_ns: int,
+    ) -> None:
+        self.desk = desk
+        self.line = line
+        self.webhook = webhook
+        self.on_outbound = on_outbound
+        self.pending_ns = pending_ns
+        self.counts: Counter[str] = Counter()
+        self.upkeep_s = time.monotonic()
+
+    def turn(self) -> bool:
+        """Take in what came, let time pass, say what follows; tell whether anything came."""
+        received = self.line.take(CADENCE_S if self._is_pending() else IDLE_S)
+        for item in received:
+            if isinstance(item.record, Detection | Heartbeat | Status):
+                self._tell(self.desk.take(Heard(at_ns=UtcNs(item.received_ns), message=item.record)))
+        for topic, payload, received_ns in self.line.take_refused():
+            self._tell(self.desk.hear(topic, payload, received_ns))
+        now_ns = time.time_ns()
+        if self._is_pending() and now_ns - self.desk.now_ns >= CADENCE_S * NS_PER_S:
+            self._tell(self.desk.advance(now_ns))
+        self._acknowledge()
+        if time.monotonic() - self.upkeep_s >= UPKEEP_S:
+            self.desk.sync()
+            self.upkeep_s = time.monotonic()
+        return bool(received)
+
+    def drain(self) -> None:
+        """Take in what was handed over already, and decide what is pending without waiting for it."""
+        end_s = time.monotonic() + DRAIN_S
+        while self.turn() and time.monotonic() < end_s:
+            pass
+        if self._is_pending():
+            self._tell(self.desk.advance(self.desk.heard_ns + self.pending_ns))
+        self._acknowledge()
+        self.desk.sync()
+
+    def _is_pending(self) -> bool:
+        return self.desk.now_ns < self.desk.heard_ns + self.pending_ns
+
+    def _acknowledge(self) -> None:
+        self.desk.flush()
+        for ack in self.desk.acks(time.time_ns()):
+            self.line.publish(ack)
+
+    def _tell(self, items: list[Outbound]) -> None:
+        for item in items:
+            if isinstance(item, Shot | Incident | SlewRequest):
+                self.line.publish(item)
+            elif isinstance(item, CadEvent) and self.webhook:
+                self.webhook.send(document(item))
+            if self.on_outbound:
+                self._show(self.on_outbound, item)
+
+    def _show(self, on_outbound: Callable[[Outbound], None], item: Outbound) -> None:
+        try:
+            on_outbound(item)
+        except Exception:  # noqa: BLE001 - what shows a shot must not stop the next
+            self.counts["on_outbound.failed"] += 1
+            _log.exception("what shows the hub's records failed")
+
+
+class _Ears(Connection):
+    """A connection that keeps the bytes it refuses, so that the journal has all that was heard."""
+
+    def __init__(self, mqtt: Mqtt, client_id: str) -> None:
+        super().__init__(mqtt, client_id, HUB_SUBSCRIPTIONS)
+        self._refused_bytes: queue.Queue[tuple[str, bytes, int]] = queue.Queue(REFUSED_LIMIT_COUNT)
+
+    def take_refused(self) -> list[tuple[str, bytes, int]]:
+        """Take topic, payload and receive time of what was refused."""
+        return [self._refused_bytes.get_nowait() for _ in range(self._refused_bytes.qsize())]
+
+    def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
+        super()._on_message(client, userdata, message)
+        try:
+            decode_message(message.topic, bytes(message.payload))
+        except (MessageError, UnicodeDecodeError):
+            self._keep(message)
+
+    def _keep(self, message: Any) -> None:
+        # The topic as the library holds it: bytes, which need not be text.
+        topic = bytes(message._topic).decode("utf-8", "backslashreplace")  # noqa: SLF001
+        try:
+            self._refused_bytes.put_nowait((topic, bytes(message.payload), time.time_ns()))
+        except queue.Full:
+            self._count("refused_not_kept")
+
+
+def _open_journal(path: Path, site: SiteConfig, *, resume: bool) -> Journal:
+    """Open the journal of this run; one that is not to be resumed is kept as ``journal.1.jsonl`` and so on."""
+    journal = Journal(path, site)
+    if _is_fit(path, site, resume=resume):
+        return journal
+    journal.close()
+    number = 1
+    while (aside := path.with_suffix(f".{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(aside)
+    _log.info("the journal of an earlier run is kept as %s", aside)
+    return Journal(path, site)
+
+
+def _is_fit(path: Path, site: SiteConfig, *, resume: bool) -> bool:
+    """Whether a journal is of this site and version, and new or to be resumed."""
+    try:
+        lines = read_journal(path)
+        return next(lines) == header(site) and (resume or next(lines, None) is None)
+    except InputError:
+        return False
+
+
+def _take_up(desk: Desk, path: Path) -> None:
+    """Bring a desk to where an earlier run ended."""
+    for line in read_journal(path):
+        desk.retake(line)
+    desk.latencies_s.clear()  # of documents written long ago
+    ahead_ns = desk.now_ns - time.time_ns()
+    if ahead_ns > MAX_CLOCK_BACK_NS:
+        raise InputError(
+            f"journal {path} ends at {format_utc(desk.now_ns)}, {ahead_ns // NS_PER_S} s after this machine's clock; "
+            "set the clock, or give another folder"
+        )
+
+
+def _client_id(site: SiteConfig) -> str:
+    """Name the persistent session: the same at each start, another for each site, at most 23 characters."""
+    return f"agls-hub-{hashlib.sha256(site.name.encode()).hexdigest()[:12]}"
+
+
+def _under(prefix: str, counts: Counter[str]) -> Counter[str]:
+    return Counter({f"{prefix}.{name}": number for name, number in counts.items()})
