@@ -22,7 +22,7 @@ check: $(VENV)/installed-all
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	find agls firmware_sim calibration -name '*.py' | sort | xargs $(BIN)/python -m numpydoc lint
+	find agls firmware_sim -name '*.py' | sort | xargs $(BIN)/python -m numpydoc lint
 
 bench: $(VENV)/installed-all
 	$(BIN)/python -m bench $(ARGS)
