@@ -131,7 +131,7 @@ def residual(px: float, py: float, pz: float, t: float, theta: Floats, row: Floa
     row[4] = d / (c * c)
     row[5] = ux * flight
     row[6] = uy * flight
-    return flight - d / c
+    return float(flight - d / c)
 
 
 @kernel
@@ -503,8 +503,8 @@ def search(
             first = i
     air = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6]) / mean[4]
     for i in range(n):
-        # In the frame that moves with the air all is still. What is not known of the air bends arrivals in proportion to
-        # how much longer than the first they travelled, which the triples must forgive.
+        # In the frame that moves with the air all is still. What is not known of the air bends arrivals in proportion
+        # to how much longer than the first they travelled, which the triples must forgive.
         mx[i], my[i] = px[i] - mean[5] * (t[i] - mean_t), py[i] - mean[6] * (t[i] - mean_t)
         h[i] = pz[i] - mean[3]
         bend = air * (t[i] - t[first])

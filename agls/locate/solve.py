@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agls.config import Weather
 from agls.locate import _kernels
@@ -184,7 +183,8 @@ def _checked(positions_m: Floats, toa_s: Floats, sigma_s: Floats) -> tuple[Float
 
 
 def _solve(
-    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, air: Air, height: Height, middle: Floats, t_ref: float, gate: float
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, air: Air, height: Height, middle: Floats,
+    t_ref: float, gate: float,
 ) -> Solution | NoSolution:  # fmt: skip
     mean, precision = prior(air, Height(height.mean_m - middle[2], height.sigma_m))
     thetas, misfits = np.empty((MODES, PARAMETERS)), np.empty(MODES)

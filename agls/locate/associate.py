@@ -1,0 +1,325 @@
+"""From a stream of detections, in any order and late, to shots: told early, corrected, then decided.
+
+Time runs by what is handed in alone. Detections are held until every sensor could have heard the same shot:
+
+        first held                                      now
+    ----|--x--x---x---x--|--x--------x---|--------------|-----> time of arrival
+        |<---- zone ---->|<---- zone --->|<-- settle -->|
+         shots heard first in the first zone are decided: no arrival of theirs, nor of a rival's, can still come
+
+Before that a shot is told as soon as enough sensors agree, again when it changes, and withdrawn when what came later
+explains its detections otherwise. What is decided depends on the detections alone, not on the order they came in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from agls.config import SiteConfig
+from agls.locate.evidence import fuse, probability
+from agls.locate.frame import Frame
+from agls.locate.search import Array, Found, Picks, find_shots
+from agls.locate.solve import Air, NoSolution, Solution, solve
+from agls.locate.uncertainty import ellipse95
+from agls.messages import NS_PER_S, Arrival, Detection, Rejection, Shot, UtcNs, format_utc
+
+EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
+# A shot is told again when it moved by more than a metre and by this share of its ellipse, or its ellipse shrank so far.
+MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
+ECHO_CONTEXT_NS = 2 * NS_PER_S
+OUTLIER_WEIGHT = 0.5
+BEFORE_S, AFTER_S = 0.1, 0.4  # unused detections this near a predicted arrival are listed with the shot
+NEVER_NS = 2**62
+
+Key = tuple[str, str, int]
+Located = tuple[int, Shot | Rejection]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A detection that waits to be decided."""
+
+    toa_ns: int
+    key: Key
+    sensor: int
+    detection: Detection
+    received_ns: int
+
+    def __lt__(self, other: _Held) -> bool:
+        return (self.toa_ns, self.key) < (other.toa_ns, other.key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Detections found to be one shot, ordered by time; times in `found` count from `reference_ns`."""
+
+    found: Found
+    members: tuple[_Held, ...]
+    reference_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A shot that has been told and is not decided yet."""
+
+    shot: Shot
+    keys: frozenset[Key]
+    first_ns: int
+
+
+class Associator:
+    """Decide which detections are the same shot, and locate it.
+
+    Parameters
+    ----------
+    site : SiteConfig
+        The site's configuration.
+    frame : Frame
+        Its frame, with the sensors' places.
+    """
+
+    def __init__(self, site: SiteConfig, frame: Frame) -> None:
+        self.settings = site.locating
+        self.prior_gunshot = site.gathering.prior_gunshot
+        self.late_ns = int(site.gathering.late_s * NS_PER_S)
+        self.air = Air.of_weather(site.weather)
+        self.frame = frame
+        ids = tuple(sorted(frame.sensor_positions_m))
+        places = np.array([frame.sensor_positions_m[one] for one in ids], dtype=np.float64).reshape(-1, 3)
+        self.array = Array(ids, places)
+        self.index = {one: k for k, one in enumerate(ids)}
+        sigmas = {sensor.sensor_id: sensor.position_sigma_m for sensor in site.sensor}
+        self.survey_s = np.array([sigmas[one] for one in ids]) / self.air.sound_speed_m_s
+        slowest = self.air.sound_speed_m_s - 3 * self.air.sound_speed_sigma_m_s - 3 * self.air.wind_sigma_m_s
+        self.zone_ns = int(self.array.longest_delay_s(slowest, self.settings.max_range_m) * NS_PER_S)
+        self.settle_ns = int(self.settings.settle_s * NS_PER_S)
+        self.held: list[_Held] = []
+        self.by_key: dict[Key, _Held] = {}
+        self.heard: list[tuple[int, int]] = []
+        self.told: list[_Told] = []
+        self.look_ns = NEVER_NS
+        self.looked_ns = -NEVER_NS
+
+    def feed(self, detection: Detection, now_ns: int) -> list[Shot | Rejection]:
+        """Take in a detection.
+
+        Parameters
+        ----------
+        detection : Detection
+            From a sensor of the site; a final replaces its preliminary.
+        now_ns : int
+            When it was received, UTC; `advance` has been called with it.
+
+        Returns
+        -------
+        list of Shot or Rejection
+            The detection shed, where more wait than may.
+        """
+        key = (detection.sensor_id, detection.boot_id, detection.seq)
+        if key in self.by_key:
+            self._release([self.by_key[key]])
+        held = _Held(detection.toa_ns, key, self.index[detection.sensor_id], detection, now_ns)
+        insort(self.held, held)
+        self.by_key[key] = held
+        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + EARLY_EVERY_NS))
+        if len(self.held) <= self.settings.max_pending_count:
+            return []
+        shed = self.held[0]
+        self._release([shed])
+        return [_rejected("shed", shed.detection, f"more than {self.settings.max_pending_count} detections wait")]
+
+    def advance(self, now_ns: int) -> list[Located]:
+        """Let time pass.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC; never less than in an earlier call.
+
+        Returns
+        -------
+        list of tuple of int and Shot or Rejection
+            What became known, each with the moment at which it did.
+        """
+        out: list[Located] = []
+        while True:
+            decide_ns = self._decide_ns()
+            due_ns = min(decide_ns, self.look_ns)
+            if due_ns > now_ns:
+                return out
+            step = self._decide if decide_ns <= self.look_ns else self._look
+            out += [(due_ns, item) for item in step(due_ns)]
+
+    def _decide_ns(self) -> int:
+        """Say when the first zone can be decided: nothing of it, nor of a rival's, can still come."""
+        if not self.held:
+            return NEVER_NS
+        return max(self.held[0].toa_ns + 2 * self.zone_ns, self.held[0].received_ns) + self.settle_ns
+
+    def _look(self, now_ns: int) -> list[Shot | Rejection]:
+        """Tell what can be told before it is decided."""
+        self.look_ns, self.looked_ns = NEVER_NS, now_ns
+        out, fallen = self._tell(self._find(self.held, now_ns - self.settle_ns), now_ns, final=False)
+        self.told += fallen  # not yet: what comes may bear them out
+        return out
+
+    def _decide(self, now_ns: int) -> list[Shot | Rejection]:
+        """Decide the shots heard first in the zone, and let go of what was heard there."""
+        zone_end_ns = self.held[0].toa_ns + self.zone_ns
+        window = [held for held in self.held if held.toa_ns <= zone_end_ns + self.zone_ns]
+        decided = [
+            group for group in self._find(window, now_ns - self.settle_ns) if group.members[0].toa_ns <= zone_end_ns
+        ]
+        undecided = [told for told in self.told if told.first_ns > zone_end_ns]
+        self.told = [told for told in self.told if told.first_ns <= zone_end_ns]
+        out, fallen = self._tell(decided, now_ns, final=True)
+        out += [_withdrawn(told.shot) for told in fallen]
+        self.told = undecided
+        taken = [held for group in decided for held in group.members]
+        self._release(taken)
+        idle = self.held[: bisect_left(self.held, zone_end_ns + 1, key=lambda held: held.toa_ns)]
+        self._release(idle)
+        self.heard = [one for one in self.heard if one[1] > zone_end_ns - ECHO_CONTEXT_NS]
+        self.heard += [(held.sensor, held.toa_ns) for held in taken]
+        return out + [_rejected("unassociated", held.detection) for held in idle]
+
+    def _release(self, gone: list[_Held]) -> None:
+        """Hold some detections no longer."""
+        keys = {held.key for held in gone}
+        self.held = [held for held in self.held if held.key not in keys]
+        for key in keys:
+            del self.by_key[key]
+
+    def _find(self, window: list[_Held], horizon_ns: int) -> list[_Group]:
+        """Search a window for shots."""
+        if len({held.sensor for held in window}) < self.settings.min_sensors_count:
+            return []
+        reference_ns = window[0].toa_ns
+        picks = self._picks([(one.sensor, one.toa_ns, one.detection.toa_sigma_s) for one in window], reference_ns)
+        heard = self._picks([(sensor, toa_ns, 0.0) for sensor, toa_ns in self.heard], reference_ns)
+        horizon_s = (horizon_ns - reference_ns) / NS_PER_S
+        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, heard)
+        return [_Group(shot, tuple(window[k] for k in shot.members), reference_ns) for shot in found]
+
+    def _picks(self, rows: list[tuple[int, int, float]], reference_ns: int) -> Picks:
+        sensor = np.array([row[0] for row in rows], dtype=np.int64)
+        toa_s = np.array([(row[1] - reference_ns) / NS_PER_S for row in rows], dtype=np.float64)
+        return Picks(sensor, toa_s, np.hypot(np.array([row[2] for row in rows]), self.survey_s[sensor]))
+
+    def _tell(self, groups: list[_Group], now_ns: int, *, final: bool) -> tuple[list[Shot | Rejection], list[_Told]]:
+        """Turn groups into shots, new or revised; say those that changed, and hand back those no group bears out."""
+        out: list[Shot | Rejection] = []
+        fallen, self.told = self.told, []
+        for group in groups:
+            shot = self._locate(group, now_ns)
+            if isinstance(shot, Rejection):
+                out.append(shot)
+                continue
+            keys = _keys(group)
+            known = max(fallen, key=lambda told, keys=keys: len(told.keys & keys), default=None)  # type: ignore[misc]
+            if known is None or 2 * len(known.keys & keys) <= min(len(known.keys), len(keys)):
+                out.append(shot)
+            else:
+                fallen.remove(known)
+                shot, changed = _revised(shot, known.shot, final=final)
+                out += [shot] if changed else []
+            self.told.append(_Told(shot, keys, group.members[0].toa_ns))
+        return out, fallen
+
+    def _locate(self, group: _Group, now_ns: int) -> Shot | Rejection:
+        """Locate one group of detections."""
+        sensors = np.array([held.sensor for held in group.members])
+        toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in group.members])
+        picks_s = np.hypot(np.array([held.detection.toa_sigma_s for held in group.members]), self.survey_s[sensors])
+        sigma_s = np.hypot(picks_s, self.settings.path_sigma_s)
+        solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, self.air)
+        if isinstance(solution, NoSolution):
+            return _rejected(solution.reason, group.members[0].detection, f"{len(group.members)} detections agreed")
+        right = int((solution.weights >= OUTLIER_WEIGHT).sum())
+        if right < self.settings.min_sensors_count:
+            return _rejected("too_few_agree", group.members[0].detection, f"{right} of {len(group.members)} detections")
+        return self._shot(solution, group, right, now_ns)
+
+    def _shot(self, solution: Solution, group: _Group, right: int, now_ns: int) -> Shot:
+        x, y, z = (round(value, 3) for value in (solution.x_m, solution.y_m, solution.z_m))
+        geodetic = self.frame.to_geodetic(x, y, z)
+        latitude, longitude, height = geodetic or (None, None, None)
+        origin_ns = group.reference_ns + round(solution.origin_s * 1e6) * 1000
+        llrs = [held.detection.llr["gunshot"] for held in group.members if "gunshot" in held.detection.llr]
+        return Shot(
+            shot_id=_shot_id(origin_ns, group.members),
+            late=now_ns - origin_ns > self.late_ns,
+            origin_ns=UtcNs(origin_ns),
+            origin_sigma_s=round(float(solution.covariance[3, 3]) ** 0.5, 6),
+            x_m=x,
+            y_m=y,
+            z_m=z,
+            latitude_deg=None if latitude is None else round(latitude, 8),
+            longitude_deg=None if longitude is None else round(longitude, 8),
+            height_m=None if height is None else round(height, 3),
+            ellipse=ellipse95(solution.covariance),
+            p_gunshot=round(probability(fuse(llrs), self.prior_gunshot), 4),
+            sensor_count=right,
+            arrivals=self._arrivals(solution, group),
+        )
+
+    def _arrivals(self, solution: Solution, group: _Group) -> tuple[Arrival, ...]:
+        """List the detections used, and those refused near by, with the reason."""
+        rows = [
+            _arrival(held, float(residual), "" if weight >= OUTLIER_WEIGHT else "outlier")
+            for held, residual, weight in zip(group.members, solution.residuals_s, solution.weights, strict=True)
+        ]
+        used = {held.key for held in group.members}
+        place = np.array([solution.x_m, solution.y_m, solution.z_m])
+        flight_s = np.linalg.norm(self.array.positions_m - place, axis=1) / solution.air.sound_speed_m_s
+        due_ns = group.reference_ns + np.rint((solution.origin_s + flight_s) * NS_PER_S).astype(np.int64)
+        for held in self.held:
+            residual = (held.toa_ns - int(due_ns[held.sensor])) / NS_PER_S
+            if held.key not in used and -BEFORE_S < residual < AFTER_S:
+                rows.append(_arrival(held, residual, "echo_or_other" if residual > 0 else "early"))
+        return tuple(rows)
+
+
+def _keys(group: _Group) -> frozenset[Key]:
+    return frozenset(held.key for held in group.members)
+
+
+def _arrival(held: _Held, residual_s: float, reason: str) -> Arrival:
+    sensor_id, boot_id, seq = held.key
+    return Arrival(
+        sensor_id=sensor_id, boot_id=boot_id, seq=seq, toa_ns=UtcNs(held.toa_ns), residual_s=round(residual_s, 6),
+        used=not reason, reason=reason,
+    )  # fmt: skip
+
+
+def _revised(shot: Shot, known: Shot, *, final: bool) -> tuple[Shot, bool]:
+    """Give a shot the identity under which it was told, and say whether that is worth telling."""
+    moved_m = ((shot.x_m - known.x_m) ** 2 + (shot.y_m - known.y_m) ** 2) ** 0.5
+    changed = (
+        moved_m > max(MOVED_M, MOVED_SHARE * known.ellipse.major_m)
+        or shot.ellipse.major_m < SHRUNK_SHARE * known.ellipse.major_m
+        or (final and shot.ellipse != known.ellipse)
+    )
+    revision = known.revision + 1 if changed else known.revision
+    return msgspec.structs.replace(shot, shot_id=known.shot_id, revision=revision, late=known.late), changed
+
+
+def _withdrawn(shot: Shot) -> Shot:
+    return msgspec.structs.replace(shot, state="withdrawn", revision=shot.revision + 1)
+
+
+def _shot_id(origin_ns: int, members: tuple[_Held, ...]) -> str:
+    """Name a shot after its time and its detections, so that the same input gives the same name."""
+    seed = "|".join(f"{held.key}" for held in members).encode()
+    moment = format_utc(origin_ns)[:23].translate({ord(mark): None for mark in "-:T."})
+    return f"S{moment}-{hashlib.sha256(seed).hexdigest()[:6]}"
+
+
+def _rejected(reason: str, detection: Detection, detail: str = "") -> Rejection:
+    subject = f"{detection.sensor_id} {format_utc(detection.toa_ns)}"
+    return Rejection(stage="associate", reason=reason, subject=subject, detail=detail)

@@ -1,0 +1,133 @@
+"""Shots that belong together in place and time become one incident, revised as shots are."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import msgspec
+
+from agls.config import SiteConfig
+from agls.locate.frame import Frame
+from agls.messages import NS_PER_S, Incident, Rejection, Shot, format_utc
+
+
+@dataclass
+class _Open:
+    """An incident that may still grow."""
+
+    incident: str
+    revision: int = -1
+    shots: dict[str, Shot] = field(default_factory=dict)
+
+
+class Incidents:
+    """Gather shots into incidents.
+
+    Parameters
+    ----------
+    site : SiteConfig
+        The site's configuration.
+    frame : Frame
+        Its frame.
+    """
+
+    def __init__(self, site: SiteConfig, frame: Frame) -> None:
+        self.settings = site.gathering
+        self.frame = frame
+        self.open: dict[str, _Open] = {}
+
+    def feed(self, shot: Shot, now_ns: int) -> list[Shot | Incident | Rejection]:
+        """Take in a shot, or a revision of one.
+
+        Parameters
+        ----------
+        shot : Shot
+            As located.
+        now_ns : int
+            UTC.
+
+        Returns
+        -------
+        list of Shot, Incident or Rejection
+            The shot with the incident it belongs to, and the incident's new revision; or the shot alone and why it
+            opens nothing.
+        """
+        self._forget(now_ns)
+        home = next((one for one in self.open.values() if shot.shot_id in one.shots), None)
+        if home is None:
+            reason = self._refusal(shot)
+            if reason is not None:
+                return [shot, Rejection(stage="incident", reason=reason, subject=shot.shot_id)]
+            home = self._home(shot)
+        shot = msgspec.structs.replace(shot, incident=home.incident)
+        home.shots[shot.shot_id] = shot
+        home.revision += 1
+        return [shot, self._incident(home)]
+
+    def _refusal(self, shot: Shot) -> str | None:
+        """Say why a shot opens no incident."""
+        if shot.state == "withdrawn":
+            return "withdrawn"
+        if shot.late:
+            return "late"
+        return "not_gunfire" if shot.p_gunshot < self.settings.possible_p else None
+
+    def _home(self, shot: Shot) -> _Open:
+        """Find the incident a shot belongs to, or open one."""
+        near = [
+            (_apart_m(shot, other), one)
+            for one in self.open.values()
+            for other in _live(one)
+            if self._same(shot, other)
+        ]
+        if near:
+            return min(near, key=lambda pair: pair[0])[1]
+        seed = hashlib.sha256(shot.shot_id.encode()).hexdigest()[:6]
+        moment = format_utc(shot.origin_ns)[:19].translate({ord(mark): None for mark in "-:T"})
+        opened = _Open(f"I{moment}-{seed}")
+        self.open[opened.incident] = opened
+        return opened
+
+    def _same(self, shot: Shot, other: Shot) -> bool:
+        gap_s = abs(shot.origin_ns - other.origin_ns) / NS_PER_S
+        return gap_s <= self.settings.gap_s and _apart_m(shot, other) <= self.settings.radius_m
+
+    def _forget(self, now_ns: int) -> None:
+        """Close incidents that no shot can join any more: even a late one comes within `late_s`."""
+        oldest_ns = now_ns - int((self.settings.gap_s + self.settings.late_s) * NS_PER_S)
+        for one in [one for one in self.open.values() if max(s.origin_ns for s in one.shots.values()) < oldest_ns]:
+            del self.open[one.incident]
+
+    def _incident(self, home: _Open) -> Incident:
+        """Sum an incident up. Its ellipse is its best shot's: what shots of one place share does not average out."""
+        live = _live(home)
+        shots = live or list(home.shots.values())
+        best = min(shots, key=lambda shot: (shot.ellipse.major_m * shot.ellipse.minor_m, shot.origin_ns))
+        p_gunshot = max(shot.p_gunshot for shot in shots)
+        return Incident(
+            incident=home.incident,
+            revision=home.revision,
+            state="withdrawn" if not live else "probable" if p_gunshot >= self.settings.probable_p else "possible",
+            first_shot_ns=min(shot.origin_ns for shot in shots),
+            last_shot_ns=max(shot.origin_ns for shot in shots),
+            round_count=len(live),
+            x_m=best.x_m,
+            y_m=best.y_m,
+            z_m=best.z_m,
+            latitude_deg=best.latitude_deg,
+            longitude_deg=best.longitude_deg,
+            height_m=best.height_m,
+            ellipse=best.ellipse,
+            p_gunshot=p_gunshot,
+            sensor_count=max(shot.sensor_count for shot in shots),
+            shot_ids=tuple(shot.shot_id for shot in sorted(shots, key=lambda shot: (shot.origin_ns, shot.shot_id))),
+        )
+
+
+def _live(one: _Open) -> list[Shot]:
+    return [shot for shot in one.shots.values() if shot.state == "located"]
+
+
+def _apart_m(one: Shot, other: Shot) -> float:
+    return float(((one.x_m - other.x_m) ** 2 + (one.y_m - other.y_m) ** 2) ** 0.5)
