@@ -93,7 +93,7 @@ def score_recording(recording: str, truth: Sequence[TrueShot], shots: Sequence[S
         The matches and what was left over.
     """
     errors_m = np.array([[_error_m(true, shot) for shot in shots] for true in truth]).reshape(len(truth), len(shots))
-    possible = np.array([[_fits(true, shot) for shot in shots] for true in truth]).reshape(errors_m.shape)
+    possible = np.array([[_fits(true, shot) for shot in shots] for true in truth], dtype=bool).reshape(errors_m.shape)
     possible &= errors_m <= GHOST_M
     # One match more outweighs any distance; a pairing that cannot be is worth nothing.
     cost = np.where(possible, errors_m - 1e6, 0.0)
@@ -172,7 +172,7 @@ def tally(scores: Sequence[RecordingScore]) -> dict[str, Any]:
         "error_p95_m": _quantile(errors_m, 0.95),
         "rounds_exact": share(exact, len(scores)),
         "ellipse95_holds_truth": share(held, len(errors_m)),
-        "scatter": _scatter(matches),
+        "scatter": _scatter(scores),
     }
 
 
@@ -230,12 +230,13 @@ def ellipse_distance(ellipse: Ellipse, east_m: float, north_m: float) -> float:
     return math.hypot(along_m / max(ellipse.major_m, 1e-9), across_m / max(ellipse.minor_m, 1e-9))
 
 
-def _scatter(matches: Sequence[Match]) -> dict[str, Any]:
+def _scatter(scores: Sequence[RecordingScore]) -> dict[str, Any]:
     """Say how located shots of one recording and place scatter about their own mean, per axis."""
     groups: defaultdict[tuple[str, float, float], list[tuple[float, float]]] = defaultdict(list)
-    for match in matches:
-        if match.shot is not None:
-            groups[match.true.recording, match.true.x_m, match.true.y_m].append((match.shot.x_m, match.shot.y_m))
+    for score in scores:
+        for match in score.matches:
+            if match.shot is not None:
+                groups[score.recording, match.true.x_m, match.true.y_m].append((match.shot.x_m, match.shot.y_m))
     squares, freedom = np.zeros(2), 0
     for spots in groups.values():
         if len(spots) > 1:
