@@ -226,8 +226,9 @@ class Associator:
                 out.append(shot)
             else:
                 fallen.remove(known)
-                shot, changed = _revised(shot, known.shot, final=final)
-                out += [shot] if changed else []
+                revised = _revised(shot, known.shot, final=final)
+                out += [revised] if revised is not known.shot else []
+                shot = revised
             self.told.append(_Told(shot, keys, group.members[0].toa_ns))
         return out, fallen
 
@@ -297,16 +298,17 @@ def _arrival(held: _Held, residual_s: float, reason: str) -> Arrival:
     )  # fmt: skip
 
 
-def _revised(shot: Shot, known: Shot, *, final: bool) -> tuple[Shot, bool]:
-    """Give a shot the identity under which it was told, and say whether that is worth telling."""
+def _revised(shot: Shot, known: Shot, *, final: bool) -> Shot:
+    """Make a shot the next revision of the one told, or give that one back where nothing worth telling changed."""
     moved_m = ((shot.x_m - known.x_m) ** 2 + (shot.y_m - known.y_m) ** 2) ** 0.5
     changed = (
         moved_m > max(MOVED_M, MOVED_SHARE * known.ellipse.major_m)
         or shot.ellipse.major_m < SHRUNK_SHARE * known.ellipse.major_m
         or (final and shot.ellipse != known.ellipse)
     )
-    revision = known.revision + 1 if changed else known.revision
-    return msgspec.structs.replace(shot, shot_id=known.shot_id, revision=revision, late=known.late), changed
+    if not changed:
+        return known
+    return msgspec.structs.replace(shot, shot_id=known.shot_id, revision=known.revision + 1, late=known.late)
 
 
 def _withdrawn(shot: Shot) -> Shot:
