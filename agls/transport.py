@@ -28,7 +28,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -198,6 +198,9 @@ class Connection:
         Topics or patterns (`topic`, `HUB_SUBSCRIPTIONS`).
     status : Status, optional
         Published, retained, at each connection; the same with state ``offline`` is the last will and the farewell.
+    on_refused : callable, optional
+        Called with topic, payload and receive time [ns] of what `decode_message` refused, for a journal that keeps
+        everything; by the network thread, so it must not block. Bytes of the topic that are no text come escaped.
     reconnect_s : float, optional
         Seconds before the first attempt to reconnect; doubled up to `RECONNECT_MAX_S`.
 
@@ -213,12 +216,14 @@ class Connection:
         client_id: str,
         subscriptions: Sequence[str] = (),
         status: Status | None = None,
+        on_refused: Callable[[str, bytes, int], None] | None = None,
         reconnect_s: float | None = None,
     ) -> None:
         self._host, self._port, secure = _address(mqtt.url)
         self._limit_count = mqtt.queue_limit_count
         self._subscriptions = tuple(subscriptions)
         self._status = status
+        self._on_refused = on_refused
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._outgoing_count = 0
@@ -463,7 +468,8 @@ class Connection:
             self._new_sessions_count += 1
         if self._subscriptions and (first or not flags.session_present):
             client.subscribe([(pattern, 1) for pattern in self._subscriptions])
-        else:
+        if flags.session_present or not self._subscriptions:
+            # amqtt answers a subscription only after we took what it held for us: do not wait for that.
             self._connected.set()
         if self._status is not None:
             self._send(self._status, retain=True)
@@ -486,16 +492,16 @@ class Connection:
             self._outgoing_count -= 1
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:  # noqa: ARG002
-        # The broker's clock may be set back; the hub's must not.
+        # The machine's clock may be set back; what the hub is told must not be.
         self._last_received_ns = max(self._last_received_ns, time.time_ns())
         receipt = _Receipt(message.mid, message.qos, self._connection)
+        name, payload = _topic_name(message), bytes(message.payload)
         try:
-            name = _topic_name(message)
-            record = decode_message(name, bytes(message.payload))
+            record = decode_message(name, payload)
             if not any(paho.topic_matches_sub(pattern, name) for pattern in self._subscriptions):
                 raise MessageError("not_subscribed", name)  # amqtt sends retained messages to all
         except MessageError as refusal:
-            self._count(refusal.reason)
+            self._refuse(refusal.reason, name, payload)
             self._acknowledge(receipt)
             return
         try:
@@ -504,15 +510,21 @@ class Connection:
             self._count("inbox_full")
             self._refused = True
 
+    def _refuse(self, reason: str, name: str, payload: bytes) -> None:
+        self._count(reason)
+        if self._on_refused is not None and reason != "not_subscribed":
+            self._on_refused(name, payload, self._last_received_ns)
+
 
 # ------------------------------------------------------------------------------------------------------ settings
 
 
 def _topic_name(message: paho.MQTTMessage) -> str:
+    """Name the topic of a message; where its bytes are no text, a name that no topic has."""
     try:
         return message.topic
-    except UnicodeDecodeError:
-        raise MessageError("unknown_topic", "not UTF-8") from None
+    except UnicodeDecodeError as error:
+        return bytes(error.object).decode(errors="backslashreplace")
 
 
 def _address(url: str) -> tuple[str, int, bool]:

@@ -191,10 +191,15 @@ def test_a_record_that_no_receiver_would_accept_is_not_sent() -> None:
     assert connection.counts == {"too_long": 1}
 
 
-def test_a_topic_that_is_not_text_is_counted_and_dropped() -> None:
-    connection = Connection(Mqtt(), "hub", ["#"])
-    connection._on_message(connection._client, None, paho.MQTTMessage(topic=b"agls/v1/detection/\xff"))
-    assert connection.counts == {"unknown_topic": 1}
+def test_what_is_refused_is_counted_and_kept_by_who_wants_it_and_never_handed_out() -> None:
+    kept = []
+    connection = Connection(Mqtt(), "hub", ["#"], on_refused=lambda *refused: kept.append(refused))
+    for name, payload in ((b"agls/v1/detection/\xff", b"?"), (b"agls/v1/ack/pole-7", b"{")):
+        message = paho.MQTTMessage(topic=name)
+        message.payload = payload
+        connection._on_message(connection._client, None, message)
+    assert connection.counts == {"not_json": 2}
+    assert [refused[:2] for refused in kept] == [("agls/v1/detection/\\xff", b"?"), ("agls/v1/ack/pole-7", b"{")]
     assert connection.take(0.0) == []
 
 

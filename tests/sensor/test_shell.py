@@ -1,0 +1,202 @@
+"""A node live: what it hears reaches the hub, and it ends when it should."""
+
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import agls.sensor.shell
+from agls.broker import EmbeddedBroker
+from agls.config import Microphone, Mqtt, NodeConfig
+from agls.errors import InputError
+from agls.messages import Ack, Block, ClockState, Detection, Heartbeat, Status
+from agls.sensor.clock import SteadyClock
+from agls.sensor.shell import Loudness, new_boot_id, run_node
+from agls.transport import HUB_SUBSCRIPTIONS, Connection
+
+RATE_HZ = 48_000
+BLOCK = 1000
+PATIENCE_S = 20.0
+SHOTS_S = (0.8, 1.6, 2.4)
+
+
+@pytest.fixture(scope="module")
+def mqtt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mqtt]:
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker.mqtt
+
+
+class FakeSource:
+    """Bangs over noise from memory; endless where asked, then in real time."""
+
+    def __init__(self, duration_s: float = 3.2, *, endless: bool = False) -> None:
+        chance = np.random.default_rng(7)
+        count = round(duration_s * RATE_HZ)
+        self.samples = 1e-3 * chance.standard_normal(count).astype(np.float32)
+        length = round(0.004 * RATE_HZ)
+        bang = 0.5 * chance.standard_normal(length).astype(np.float32) * np.exp(-np.arange(length) / (0.001 * RATE_HZ))
+        for shot_s in SHOTS_S:
+            start = round(shot_s * RATE_HZ)
+            self.samples[start : start + length] += bang[: count - start].astype(np.float32)
+        self.endless = endless
+        self.closed = False
+        self.clock = SteadyClock(time.time_ns(), RATE_HZ, ClockState(mode="simulated", sigma_s=1e-4))
+
+    def blocks(self) -> Iterator[Block]:
+        index = 0
+        while self.endless or index < self.samples.size:
+            start = index % self.samples.size
+            yield Block(self.samples[start : start + BLOCK], first_index=index, sample_rate_hz=RATE_HZ)
+            index += BLOCK
+            if self.endless:
+                time.sleep(BLOCK / RATE_HZ)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Hub(threading.Thread):
+    """Acknowledge what arrives, as far as one is told to, until stopped."""
+
+    def __init__(self, mqtt: Mqtt, name: str, *, acknowledges: bool = True) -> None:
+        super().__init__()
+        self.connection = Connection(mqtt, name, HUB_SUBSCRIPTIONS)
+        self.acknowledges = acknowledges
+        self.heard: list[Any] = []
+        self.halt = threading.Event()
+
+    def run(self) -> None:
+        while not self.halt.is_set():
+            for record in [received.record for received in self.connection.take(0.05)]:
+                self.heard.append(record)
+                if isinstance(record, Detection) and self.acknowledges:
+                    ack = Ack(sensor_id=record.sensor_id, boot_id=record.boot_id, next_seq=record.seq + 1)
+                    self.connection.publish(ack)
+
+    def __enter__(self) -> "Hub":
+        self.connection.start()
+        assert self.connection.wait_connected(PATIENCE_S)
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.halt.set()
+        self.join()
+        self.connection.close()
+
+    def of(self, kind: type, sensor_id: str) -> list[Any]:
+        return [record for record in self.heard if isinstance(record, kind) and record.sensor_id == sensor_id]
+
+    def until(self, holds: Callable[[], object]) -> None:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline_s, f"heard only {self.heard}"
+            time.sleep(0.02)
+
+
+def node_config(sensor_id: str, mqtt: Mqtt, heartbeat_s: float = 1.0) -> NodeConfig:
+    return NodeConfig(sensor_id=sensor_id, mqtt=mqtt, heartbeat_s=heartbeat_s)
+
+
+def test_what_a_node_hears_reaches_the_hub_and_the_node_ends_once_it_is_acknowledged(mqtt: Mqtt) -> None:
+    source = FakeSource()
+    with Hub(mqtt, "hub-1") as hub:
+        counts = run_node(node_config("pole-1", mqtt), source, threading.Event(), boot_id="boot-1")
+        hub.until(lambda: [status.state for status in hub.of(Status, "pole-1")][-1:] == ["offline"])
+    heard = hub.of(Detection, "pole-1")
+    assert [detection.seq for detection in heard] == list(range(len(heard)))
+    assert {detection.boot_id for detection in heard} == {"boot-1"}
+    toas_s = [(detection.toa_ns - source.clock.start_ns) / 1e9 for detection in heard]
+    for shot_s in SHOTS_S:
+        assert min(abs(toa_s - shot_s) for toa_s in toas_s) < 1e-3
+    assert counts["detections"] == len(heard)
+    assert counts["unacknowledged"] == 0
+    assert source.closed
+
+
+def test_heartbeats_tell_how_loud_it_is_and_what_is_still_in_the_outbox(mqtt: Mqtt) -> None:
+    with Hub(mqtt, "hub-2") as hub:
+        counts = run_node(node_config("pole-2", mqtt), FakeSource(), threading.Event())
+        hub.until(lambda: hub.of(Heartbeat, "pole-2") and hub.of(Detection, "pole-2"))
+    last = hub.of(Heartbeat, "pole-2")[-1]
+    assert last.next_seq == counts["detections"] == len(hub.of(Detection, "pole-2"))
+    assert 0 <= last.oldest_seq <= last.next_seq
+    assert last.queue_count <= last.next_seq
+    assert last.clock.mode == "simulated"
+    # Noise of 0.001 of full scale, which is 120 dB SPL; the bangs lie far above its floor.
+    assert last.noise_floor_db == pytest.approx(60, abs=1)
+    assert last.level_db > 65
+
+
+def test_a_live_node_stops_when_it_is_told_to_and_says_farewell(mqtt: Mqtt) -> None:
+    stop = threading.Event()
+    source = FakeSource(endless=True)
+    with Hub(mqtt, "hub-3") as hub:
+        node = threading.Thread(target=run_node, args=(node_config("pole-3", mqtt), source, stop))
+        node.start()
+        hub.until(lambda: len(hub.of(Heartbeat, "pole-3")) >= 2 and hub.of(Detection, "pole-3"))
+        stop.set()
+        node.join(PATIENCE_S)
+        hub.until(lambda: [status.state for status in hub.of(Status, "pole-3")][-1:] == ["offline"])
+    assert not node.is_alive()
+    assert source.closed
+    assert [status.state for status in hub.of(Status, "pole-3")] == ["online", "offline"]
+
+
+def test_without_a_hub_the_node_waits_a_bounded_time_and_counts_what_nobody_has(
+    mqtt: Mqtt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agls.sensor.shell, "DRAIN_S", 0.5)
+    with Hub(mqtt, "hub-4", acknowledges=False) as hub:
+        counts = run_node(node_config("pole-4", mqtt), FakeSource(), threading.Event())
+        hub.until(lambda: len(hub.of(Detection, "pole-4")) == counts["detections"])
+    assert counts["unacknowledged"] == counts["detections"] >= len(SHOTS_S)
+
+
+def test_without_a_broker_the_node_hears_on_and_counts_what_nobody_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agls.sensor.shell, "DRAIN_S", 0.2)
+    broker = EmbeddedBroker(tmp_path)
+    broker.start()
+    broker.stop()
+    counts = run_node(node_config("pole-5", broker.mqtt), FakeSource(), threading.Event())
+    assert counts["unacknowledged"] == counts["detections"] >= len(SHOTS_S)
+    assert counts["heartbeats"] == 0
+
+
+def test_settings_that_cannot_be_used_are_refused_and_the_source_is_closed() -> None:
+    source = FakeSource()
+    config = NodeConfig(sensor_id="pole-6", mqtt=Mqtt(url="mqtt://a..b"))
+    with pytest.raises(InputError, match=r"mqtt\.url"):
+        run_node(config, source, threading.Event())
+    assert source.closed
+
+
+def test_each_run_has_a_name_of_its_own_that_may_stand_in_a_topic() -> None:
+    names = {new_boot_id() for _ in range(50)}
+    assert len(names) == 50
+    assert all(re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", name) for name in names)
+
+
+def test_loudness_is_the_mean_power_and_the_floor_what_a_tenth_stays_below() -> None:
+    loudness = Loudness(Microphone().full_scale_db_spl)
+    for number in range(100):
+        level = 0.01 if number < 50 else 0.1
+        loudness.feed(Block(np.full(8, level, np.float32), first_index=8 * number, sample_rate_hz=RATE_HZ))
+    level_db, floor_db = loudness.take()
+    assert level_db == pytest.approx(120 + 10 * math.log10((0.01**2 + 0.1**2) / 2), abs=0.01)
+    assert floor_db == pytest.approx(80, abs=0.01)
+    assert loudness.take() == (level_db, floor_db)
+
+
+def test_digital_silence_has_a_level_too() -> None:
+    loudness = Loudness(120.0)
+    loudness.feed(Block(np.zeros(8, np.float32), first_index=0, sample_rate_hz=RATE_HZ))
+    assert loudness.take() == (0.0, 0.0)
