@@ -14,7 +14,6 @@ arrive: the same records give the same bytes. Every file is written under anothe
 
 import csv
 import io
-import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -211,7 +210,7 @@ def _feature(incident: Incident, recording: str) -> dict[str, Any]:
 
 
 def _json(content: Any) -> bytes:
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -3,13 +3,12 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from agls import intake
 from agls.config import Sensor, SiteConfig
 from agls.intake import Intake, SeqSet
 from agls.messages import Ack, ClockState, Detection, Heartbeat, Rejection, Status, UtcNs, decode, encode
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 NOW_NS = 1_700_000_000_000_000_000
 S = 1_000_000_000
@@ -21,14 +20,15 @@ SITE = SiteConfig(
 
 def detection(seq, *, sensor="a", boot="b1", stage="final", toa_ns=NOW_NS, late=False):
     return Detection(
-        sensor_id=sensor, boot_id=boot, seq=seq, stage=stage, late=late, toa_ns=UtcNs(toa_ns), toa_sigma_s=1e-3, clock=CLOCK
+        sensor_id=sensor, boot_id=boot, seq=seq, stage=stage, late=late, toa_ns=UtcNs(toa_ns), toa_sigma_s=1e-3,
+        clock=CLOCK,
     )  # fmt: skip
 
 
 def heartbeat(*, oldest, upcoming, sensor="a", boot="b1"):
     return Heartbeat(
-        sensor_id=sensor, boot_id=boot, sent_ns=UtcNs(NOW_NS), uptime_s=1.0, clock=CLOCK, level_db=60, noise_floor_db=40,
-        next_seq=upcoming, oldest_seq=oldest, queue_count=0,
+        sensor_id=sensor, boot_id=boot, sent_ns=UtcNs(NOW_NS), uptime_s=1.0, clock=CLOCK, level_db=60,
+        noise_floor_db=40, next_seq=upcoming, oldest_seq=oldest, queue_count=0,
     )  # fmt: skip
 
 
@@ -98,9 +98,8 @@ def test_what_is_in_order_is_handed_on_unchanged(message):
 
 
 seqs = st.integers(0, 40)
-deliveries = st.lists(
-    st.tuples(seqs, st.sampled_from(["preliminary", "final"]), st.sampled_from(["a", "b"]), st.sampled_from(["b1", "b2"]))
-)  # fmt: skip
+stages = st.sampled_from(["preliminary", "final"])
+deliveries = st.lists(st.tuples(seqs, stages, st.sampled_from(["a", "b"]), st.sampled_from(["b1", "b2"])))
 
 
 def accepted(deliveries):
