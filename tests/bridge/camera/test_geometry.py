@@ -124,7 +124,8 @@ def test_an_ellipse_seen_end_on_looks_narrower_than_from_its_side(azimuth, turn)
 
 @given(
     st.floats(-400, 400), st.floats(-400, 400), st.floats(-60, 60), st.floats(0, 100), st.floats(0, 1),
-    st.floats(0, 179), st.floats(-360, 360), st.floats(-360, 360), st.floats(-360, 360), st.floats(-90, 90), st.floats(-90, 90),
+    st.floats(0, 179), st.floats(-360, 360), st.floats(-360, 360), st.floats(-360, 360), st.floats(-90, 90),
+    st.floats(-90, 90),
 )  # fmt: skip
 def test_a_setting_is_always_within_the_limits(
     east, north, up, major, ratio, azimuth, zero, pan1, pan2, tilt1, tilt2
