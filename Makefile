@@ -43,8 +43,8 @@ $(VENV)/made:
 
 # One stamp for each extra: made again when what it depends on changes.
 $(VENV)/installed-%: $(VENV)/made requirements/%.txt requirements/build.txt pyproject.toml
-	@echo "installing requirements/$*.txt into $(VENV)"
-	$(PIP) install --require-hashes -r requirements/build.txt
-	$(PIP) install --require-hashes -r requirements/$*.txt
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "installing requirements/$*.txt into $(VENV) (a minute or more)"
+	@$(PIP) install --require-hashes -r requirements/build.txt
+	@$(PIP) install --require-hashes -r requirements/$*.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -1,0 +1,1 @@
+"""Benchmarks, and figures that later work must beat."""
