@@ -23,12 +23,16 @@ import numpy as np
 from agls.config import SiteConfig
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
-from agls.locate.search import Array, Found, Picks, find_shots
+from agls.locate.search import THRESHOLD_NATS, Array, Found, Picks, find_shots
 from agls.locate.solve import Air, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Arrival, Detection, Rejection, Shot, UtcNs, format_utc
 
 EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
+# Before all could have heard, less speaks against a wrong combination: ask for more in favour, and expect what the
+# network delivers at once to have come.
+EARLY_NATS = 5.0
+EARLY_SETTLE_NS = 3 * NS_PER_S // 10
 # A shot is told again when it moved by more than a metre and by this share of its ellipse, or its ellipse shrank so far.
 MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 ECHO_CONTEXT_NS = 2 * NS_PER_S
@@ -164,7 +168,9 @@ class Associator:
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
         self.look_ns, self.looked_ns = NEVER_NS, now_ns
-        out, fallen = self._tell(self._find(self.held, now_ns - self.settle_ns), now_ns, final=False)
+        horizon_ns = now_ns - min(self.settle_ns, EARLY_SETTLE_NS)
+        groups = self._find(self.held, horizon_ns, THRESHOLD_NATS + EARLY_NATS)
+        out, fallen = self._tell(groups, now_ns, final=False)
         self.told += fallen  # not yet: what comes may bear them out
         return out
 
@@ -195,7 +201,7 @@ class Associator:
         for key in keys:
             del self.by_key[key]
 
-    def _find(self, window: list[_Held], horizon_ns: int) -> list[_Group]:
+    def _find(self, window: list[_Held], horizon_ns: int, threshold: float = THRESHOLD_NATS) -> list[_Group]:
         """Search a window for shots."""
         if len({held.sensor for held in window}) < self.settings.min_sensors_count:
             return []
@@ -203,7 +209,7 @@ class Associator:
         picks = self._picks([(one.sensor, one.toa_ns, one.detection.toa_sigma_s) for one in window], reference_ns)
         heard = self._picks([(sensor, toa_ns, 0.0) for sensor, toa_ns in self.heard], reference_ns)
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
-        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, heard)
+        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, heard, threshold)
         return [_Group(shot, tuple(window[k] for k in shot.members), reference_ns) for shot in found]
 
     def _picks(self, rows: list[tuple[int, int, float]], reference_ns: int) -> Picks:

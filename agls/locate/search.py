@@ -131,7 +131,13 @@ class Found:
 
 
 def find_shots(
-    picks: Picks, array: Array, air: Air, settings: Locating, horizon_s: float = math.inf, heard: Picks | None = None
+    picks: Picks,
+    array: Array,
+    air: Air,
+    settings: Locating,
+    horizon_s: float = math.inf,
+    heard: Picks | None = None,
+    threshold: float = THRESHOLD_NATS,
 ) -> list[Found]:
     """Find the shots that explain picks, each pick in at most one.
 
@@ -149,6 +155,8 @@ def find_shots(
         Until when all that was heard is among `picks` [s]: a sensor's silence after that says nothing.
     heard : Picks, optional
         Direct arrivals of shots decided before; their echoes may be among `picks`.
+    threshold : float, optional
+        Least log-likelihood ratio of a shot.
 
     Returns
     -------
@@ -180,7 +188,7 @@ def find_shots(
     )  # fmt: skip
     chosen, worth = np.empty(count, dtype=np.int64), np.empty(count)
     number = _search.choose(
-        px, py, pz, start, owner, t, sigma, density, used, *hearing, mean, precision, THRESHOLD_NATS,
+        px, py, pz, start, owner, t, sigma, density, used, *hearing, mean, precision, threshold,
         settings.min_sensors_count, ECHO_RATE, ECHO_TAIL_S, thetas, members, scores, chosen, worth,
     )  # fmt: skip
     found = [
