@@ -96,8 +96,8 @@ def run_hub(
     """Run a hub until it is told to stop.
 
     On `stop` it takes in what the broker has handed over already (for at most `DRAIN_S`), lets time pass to where the
-    slowest sound of the last detection has crossed the site and settled, so that every pending shot is decided, says
-    so, and closes.
+    slowest sound of the last detection has crossed the site and settled (`pending_ns`), so that every pending shot is
+    decided, tells what follows, and closes.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def run_hub(
     with ExitStack() as stack:
         journal = stack.enter_context(_open_journal(out / JOURNAL_NAME, site, resume=resume))
         desk = Desk(hub, folder, journal, time.time_ns)
-        _take_up(desk, out / JOURNAL_NAME)
+        _take_up(desk, out / JOURNAL_NAME, pending_ns(site))
         webhook = Webhook(site.cad.webhook_url) if site.cad.webhook_url else None
         if webhook:
             stack.callback(webhook.close)
@@ -153,10 +153,11 @@ def pending_ns(site: SiteConfig) -> int:
     Returns
     -------
     int
-        The slowest sound's way over the farthest distance at which it is heard, the time to settle, and a few seconds
-        for what the stages add to it (an echo's context, clocks that err) [ns].
+        Twice the slowest sound's way over the farthest distance at which it is heard (a shot waits for its own
+        detections, and for those of a rival that would explain them otherwise), the time to settle, and a few seconds
+        for what the stages add to it [ns].
     """
-    wait_s = site.locating.max_range_m / SLOWEST_M_S + site.locating.settle_s + 5.0
+    wait_s = 2 * site.locating.max_range_m / SLOWEST_M_S + site.locating.settle_s + 5.0
     return round(wait_s * NS_PER_S)
 
 
@@ -281,13 +282,13 @@ def _is_fit(path: Path, site: SiteConfig, *, resume: bool) -> bool:
         return False
 
 
-def _take_up(desk: Desk, path: Path) -> None:
-    """Bring a desk to where an earlier run ended."""
+def _take_up(desk: Desk, path: Path, pending_ns: int) -> None:
+    """Bring a desk to where an earlier run ended; a run that drained ends ahead of the clock, by what was pending."""
     for line in read_journal(path):
         desk.retake(line)
     desk.latencies_s.clear()  # of documents written long ago
     ahead_ns = desk.now_ns - time.time_ns()
-    if ahead_ns > MAX_CLOCK_BACK_NS:
+    if ahead_ns > pending_ns + MAX_CLOCK_BACK_NS:
         raise InputError(
             f"journal {path} ends at {format_utc(desk.now_ns)}, {ahead_ns // NS_PER_S} s after this machine's clock; "
             "set the clock, or give another folder"

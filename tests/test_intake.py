@@ -3,12 +3,13 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from agls import intake
 from agls.config import Sensor, SiteConfig
 from agls.intake import Intake, SeqSet
 from agls.messages import Ack, ClockState, Detection, Heartbeat, Rejection, Status, UtcNs, decode, encode
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 NOW_NS = 1_700_000_000_000_000_000
 S = 1_000_000_000
