@@ -150,7 +150,7 @@ function card(incident) {
   top.append(line("state", incident.state), time(incident.last_shot_time));
   button.append(
     top,
-    line("rounds", count(incident.round_count, "round")),
+    line("rounds", count(incident.round_count || incident.shot_ids.length, "round")),
     line("place", place(incident)),
     line("more", more(incident)),
   );
@@ -288,6 +288,8 @@ function camera(to) {
   };
 }
 
+const ringRadius = (to, incident) => Math.max(13, incident.ellipse.major_m * to.scale + 5);
+
 function incidentMark(to, newest_ms) {
   return (incident) => {
     const old = newest_ms - moment(incident.last_shot_time).getTime() > OLD_MS;
@@ -298,13 +300,25 @@ function incidentMark(to, newest_ms) {
     for (const shot of shots) group.append(ellipse(to, shot.ellipse, shot.x_m, shot.y_m, "ellipse"));
     for (const shot of shots)
       group.append(shape("circle", "shot", { cx: to.x(shot.x_m), cy: to.y(shot.y_m), r: 3.5 }, hint(shot.origin_time)));
-    const ring = Math.max(13, incident.ellipse.major_m * to.scale + 5);
+    const ring = ringRadius(to, incident);
     group.append(shape("circle", "ring", { cx: x, cy: y, r: ring }, hint(incident.incident)));
-    const words = `${incident.state}, ${count(incident.round_count, "round")}`;
-    if (x + ring + 180 < to.width) group.append(label("label", x + ring + 5, y - 6, words));
-    else group.append(label("label", x - ring - 5, y - 6, words, "end"));
     return group;
   };
+}
+
+// Newest first, and none over another: what is not labelled here stands in the list.
+function incidentLabels(to, newest) {
+  const placed = [];
+  for (const incident of newest) {
+    const ring = ringRadius(to, incident);
+    const right = to.x(incident.x_m) + ring + 185 < to.width;
+    const x = to.x(incident.x_m) + (right ? ring + 5 : -ring - 5);
+    const y = to.y(incident.y_m) - 6;
+    if (placed.some((other) => Math.abs(other.x - x) < 190 && Math.abs(other.y - y) < 20)) continue;
+    const words = `${incident.state}, ${count(incident.round_count, "round")}`;
+    placed.push({ x, y, element: label(`label ${incident.state}`, x, y, words, right ? "start" : "end") });
+  }
+  return placed.map((each) => each.element);
 }
 
 function strayShots(to) {
@@ -336,6 +350,7 @@ function drawMap() {
     ...site.sensors.map(sensor(to, site.sensors.length <= 40)),
     ...site.cameras.map(camera(to)),
     ...live.map(incidentMark(to, newest_ms)),
+    ...incidentLabels(to, [...live].reverse()),
   );
 }
 
