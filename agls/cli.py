@@ -268,8 +268,9 @@ def _classify_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _classify(arguments: argparse.Namespace) -> int:
     from agls.classify.files import classify_files
+    from agls.sensor.listen import onsets_of
 
-    classify_files(arguments.files, arguments.out)
+    classify_files(arguments.files, arguments.out, onsets_of)
     return DONE
 
 

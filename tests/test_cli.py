@@ -60,7 +60,7 @@ def test_wrong_use_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[s
     "words",
     [["config", "check", "FILE"], ["hub", "FILE", "--out", "OUT"], ["console", "FILE"], ["demo", "--scene", "FILE"],
      ["sensor", "run", "FILE", "--files", "a.wav"], ["simulate", "FILE", "--out", "OUT"],
-     ["replay", "FILE", "--out", "OUT"], ["classify", "FILE", "--out", "OUT/x.csv"]],
+     ["replay", "FILE", "--out", "OUT"], ["classify", "FILE", "--out", "OUT.csv"]],
     ids=lambda words: words[0],
 )  # fmt: skip
 def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
