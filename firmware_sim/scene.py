@@ -85,6 +85,17 @@ class Ways(Table, frozen=True, kw_only=True):
     late_s: Annotated[
         float, Meta(ge=0, le=0.1, description="detour of the first arrival, mean of an exponential distribution")
     ] = 0.0
+    dull_above_hz: Annotated[
+        float,
+        Meta(ge=50, le=1e6, description="edges that sound bends round take 3 dB an octave above this (Maekawa)"),
+    ] = 500.0
+    scatter_db: Annotated[
+        float,
+        Meta(ge=-120, le=20, description="what near walls scatter in 10-30 ms after the first arrival, against it"),
+    ] = -3.5
+    reverb_db: Annotated[
+        float, Meta(ge=-120, le=20, description="the street's reverberation after a tenth of a second, likewise")
+    ] = -18.0
     echoes_count: Annotated[int, Meta(ge=0, le=50, description="echoes of each impulse at each sensor")] = 3
     echo_after_s: Annotated[float, Meta(gt=0, le=2, description="earliest echo after the first arrival")] = 0.02
     echo_until_s: Annotated[float, Meta(gt=0, le=5, description="latest echo after the first arrival")] = 0.6

@@ -18,7 +18,7 @@ QUIET = Scene(
     sensor=(Ear(sensor_id="near", x_m=40.0, y_m=30.0, z_m=1.5), Ear(sensor_id="far", x_m=-300.0, y_m=200.0)),
     shooter=(Shooter(shooter_id="only", x_m=0.0, y_m=0.0, start_s=0.7, rounds_count=2, cadence_s=0.9),),
     air=Air(wind_speed_m_s=6.0, wind_from_deg=120.0),
-    ways=Ways(echoes_count=0, loss_db=0.0, loss_sigma_db=0.0),
+    ways=Ways(echoes_count=0, loss_db=0.0, loss_sigma_db=0.0, scatter_db=-120.0, reverb_db=-120.0),
     device=Device(noise_db=30.0),
 )
 WHOLE = Recorder(QUIET, QUIET.sensor[1]).samples(0, 3 * 48_000)
@@ -75,7 +75,8 @@ def test_played_live_the_scene_begins_again_with_fresh_noise() -> None:
 
 def test_echoes_come_later_and_weaker() -> None:
     dry = Recorder(QUIET, QUIET.sensor[0])
-    echoing: Scene = msgspec.structs.replace(QUIET, ways=Ways(echoes_count=4, loss_db=0.0, loss_sigma_db=0.0))
+    ways: Ways = msgspec.structs.replace(QUIET.ways, echoes_count=4)
+    echoing: Scene = msgspec.structs.replace(QUIET, ways=ways)
     wet = Recorder(echoing, echoing.sensor[0])
     extra = (wet.samples(0, 120_000).astype(float) - dry.samples(0, 120_000))[: round(1.5 * 48_000)]
     begins_s = np.argmax(np.abs(extra) > 0.2 * np.abs(extra).max()) / 48_000
