@@ -131,7 +131,8 @@ def score_lines(score: Mapping[str, Any]) -> list[str]:
         f" p95 {_metres(total['error_p95_m'])}"
     )
     lines.append(
-        f"  {total['ghosts_count']} ghosts (> 50 m), {total['doubles_count']} doubles,"
+        f"  {total['ghosts_count']} ghosts (> 50 m; {total['ghosts_called_gunfire_count']} of them called gunfire),"
+        f" {total['doubles_count']} doubles,"
         f" rounds exact in {share_told(total['rounds_exact'])}"
     )
     scatter = total["scatter"]
@@ -176,8 +177,8 @@ def _section(item: "Located", score: RecordingScore | None) -> dict[str, Any]:
         "detections_count": item.detections_count,
         "true_count": len(score.matches) if score else None,
         "located_count": score.located_count if score else None,
-        "doubles_count": score.doubles_count if score else None,
-        "ghosts_count": score.ghosts_count if score else None,
+        "doubles_count": len(score.doubles) if score else None,
+        "ghosts_count": len(score.ghosts) if score else None,
         "shots": [_shot(number, shot, matched.get(shot.shot_id), score) for number, shot in _numbered(item.shots)],
         "maps": _maps(item, [match.true for match in score.matches] if score else []),
         "tables": [

@@ -157,7 +157,10 @@ def replay_journal(journal: Path, out: Path) -> None:
         If it is no journal.
     """
     from agls.hub import replay_into
+    from agls.journal import read_journal
 
+    # Its header first: a wrong file must not cost what an earlier replay left in the folder.
+    next(read_journal(journal))
     replay_into(journal, OutFolder(out))
 
 

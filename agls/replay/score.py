@@ -2,9 +2,9 @@
 
 Each true shot is matched with at most one located shot and the other way round: the time must fit where it is known,
 the place must lie within 50 m, and of all pairings the one with the most matches and then the least distance counts.
-Distances are horizontal. A located shot without a match is a *double* within 50 m of a place where shots were fired in
-its recording, and a *ghost* beyond. Shares are of all true shots, a missed one being within no distance, with 95 %
-Wilson intervals.
+Distances are horizontal. A located shot without a match is a double within 50 m of a place where shots were fired in
+its recording, and a ghost beyond; a ghost is called gunfire from a probability of 0.5. Shares are of all true shots,
+a missed one being within no distance, with 95 % Wilson intervals.
 """
 
 import math
@@ -22,6 +22,7 @@ from agls.replay.truth import TrueShot
 
 RADII_M = (5, 10, 15, 25)
 GHOST_M = 50.0
+CALLED_GUNFIRE_P = 0.5
 _Z95 = 1.959963984540054
 
 
@@ -54,14 +55,14 @@ class RecordingScore:
         Its name.
     matches : tuple of Match
         One per true shot.
-    doubles_count, ghosts_count : int
+    doubles, ghosts : tuple of Shot
         Located shots that match nothing, within 50 m of the truth and beyond.
     """
 
     recording: str
     matches: tuple[Match, ...]
-    doubles_count: int
-    ghosts_count: int
+    doubles: tuple[Shot, ...]
+    ghosts: tuple[Shot, ...]
 
     @property
     def located_count(self) -> int:
@@ -103,8 +104,9 @@ def score_recording(recording: str, truth: Sequence[TrueShot], shots: Sequence[S
         for i, true in enumerate(truth)
     )
     left = [j for j in range(len(shots)) if j not in pairs.values()]
-    near = sum(bool(len(truth)) and bool(errors_m[:, j].min() <= GHOST_M) for j in left)
-    return RecordingScore(recording, matches, near, len(left) - near)
+    near = {j for j in left if len(truth) and errors_m[:, j].min() <= GHOST_M}
+    doubles = tuple(shots[j] for j in left if j in near)
+    return RecordingScore(recording, matches, doubles, tuple(shots[j] for j in left if j not in near))
 
 
 def _error_m(true: TrueShot, shot: Shot) -> float:
@@ -158,13 +160,16 @@ def tally(scores: Sequence[RecordingScore]) -> dict[str, Any]:
     matches = [match for score in scores for match in score.matches]
     errors_m = sorted(match.error_m for match in matches if match.shot is not None)
     held = sum(match.shot is not None and _holds(match.shot, match.true) for match in matches)
-    exact = sum(score.located_count == len(score.matches) and score.doubles_count == 0 for score in scores)
+    exact = sum(score.located_count == len(score.matches) and not score.doubles for score in scores)
     return {
         "true_shots_count": len(matches),
         "located_count": len(errors_m),
         "missed_count": len(matches) - len(errors_m),
-        "doubles_count": sum(score.doubles_count for score in scores),
-        "ghosts_count": sum(score.ghosts_count for score in scores),
+        "doubles_count": sum(len(score.doubles) for score in scores),
+        "ghosts_count": sum(len(score.ghosts) for score in scores),
+        "ghosts_called_gunfire_count": sum(
+            shot.p_gunshot >= CALLED_GUNFIRE_P for score in scores for shot in score.ghosts
+        ),
         "located": share(len(errors_m), len(matches)),
         "within": {f"{r} m": share(sum(error <= r for error in errors_m), len(matches)) for r in RADII_M},
         "error_median_m": _quantile(errors_m, 0.5),

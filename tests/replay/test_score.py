@@ -21,23 +21,24 @@ def test_a_shot_counts_once_however_often_it_was_located():
     score = score_recording("r", [true()], [shot("a", 3, 4), shot("b", 6, 8)])
     assert score.located_count == 1
     assert score.matches[0].error_m == 5.0
-    assert (score.doubles_count, score.ghosts_count) == (1, 0)
+    assert (len(score.doubles), len(score.ghosts)) == (1, 0)
 
 
 def test_shots_of_one_place_are_told_apart_by_time():
     truth = [true(at_s=1.0), true(at_s=1.5), true(at_s=2.0)]
     score = score_recording("r", truth, [shot("late", 9, 0, 2.05), shot("early", 1, 0, 1.0), shot("twin", 2, 0, 1.01)])
     assert [match.shot and match.shot.shot_id for match in score.matches] == ["early", None, "late"]
-    assert score.doubles_count == 1
+    assert [one.shot_id for one in score.doubles] == ["twin"]
 
 
 def test_a_shot_far_from_all_truth_is_a_ghost():
     score = score_recording("r", [true(at_s=1.0)], [shot("far", 51, 0, 1.0)])
-    assert (score.located_count, score.doubles_count, score.ghosts_count) == (0, 0, 1)
+    assert (score.located_count, len(score.doubles), len(score.ghosts)) == (0, 0, 1)
+    assert summarise([score])["total"]["ghosts_called_gunfire_count"] == 1
 
 
 def test_shots_where_none_was_fired_are_ghosts():
-    assert score_recording("r", [], [shot("a"), shot("b")]).ghosts_count == 2
+    assert len(score_recording("r", [], [shot("a"), shot("b")]).ghosts) == 2
 
 
 def test_a_recording_without_shots_misses_all():
