@@ -10,7 +10,7 @@ from pathlib import Path
 from agls.errors import InputError
 from agls.messages import format_utc, parse_utc
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-]?")
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-]?")
 MAX_NAME_LENGTH = 200
 
 
@@ -104,7 +104,7 @@ class Row:
             If it is not one.
         """
         text = self.cells.get(column, "")
-        if not _IDENTIFIER.fullmatch(text):
+        if not IDENTIFIER.fullmatch(text):
             raise InputError(
                 f"{self.where(column)}: {text[:60]!r} is not a name; 1 to 64 letters, digits, '_', '-' and '.'"
                 " are accepted, beginning with a letter or digit and not ending with '.'"

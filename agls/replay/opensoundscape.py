@@ -16,7 +16,7 @@ import soundfile
 
 from agls.config import Locating, Sensor, Weather
 from agls.errors import InputError
-from agls.replay.csv_rows import Row, moment_ns, read_table
+from agls.replay.csv_rows import IDENTIFIER, Row, moment_ns, read_table
 from agls.replay.dataset import Call, Choice, Dataset, Layout, Place, Recording, Track, find_shared_spots, site_of
 
 CLIP_COLUMNS = ("file", "start_time", "end_time")
@@ -124,6 +124,11 @@ def _read_places(path: Path, found: _Folder) -> None:
         where = f"{row.path} line {row.line}"
         if name not in found.audio:
             found.faults[name] = f"{where}: there is no audio file {name!r} below the folder; give the file or its name"
+            continue
+        if not IDENTIFIER.fullmatch(Path(name).stem):
+            found.faults[name] = (
+                f"{where}: {name!r} cannot name a sensor; letters, digits, '_', '-' and '.' are accepted"
+            )
             continue
         try:
             sensor = Sensor(

@@ -4,6 +4,7 @@ One file that needs nothing else: the maps are inline SVG, drawn by the template
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,7 @@ def render(
     )  # fmt: skip
     environment.filters["share"] = share_told
     environment.filters["metres"] = _metres
+    environment.filters["short"] = _short
     return environment.get_template("report.html").render(
         name=name,
         summary=summary,
@@ -164,6 +166,11 @@ def share_told(found: Mapping[str, Any]) -> str:
 
 def _metres(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f} m"
+
+
+def _short(name: str) -> str:
+    """Shorten a sensor's name for a map to what tells it from its neighbours: its last part."""
+    return name if len(name) <= 10 else re.split(r"[-_.]", name)[-1]
 
 
 # -------------------------------------------------------------------------------------------------- one recording
