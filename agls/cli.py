@@ -20,7 +20,7 @@ from types import FrameType
 from agls import __version__
 from agls.errors import InputError
 
-DONE, BAD_INPUT, INTERRUPTED = 0, 2, 130
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # Which extra brings a package that a node does not have.
 EXTRA_OF = {
@@ -58,8 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(sentence: str) -> int:
-    print(f"agls: {sentence}", file=sys.stderr)
+    _say(sentence)
     return BAD_INPUT
+
+
+def _say(sentence: str) -> None:
+    print(f"agls: {sentence}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -168,16 +172,21 @@ def _sensor_run(arguments: argparse.Namespace) -> int:
     config = load_node(arguments.node)
     start_ns = arguments.start if arguments.start is not None else time.time_ns()
     boot_id = new_boot_id()
+    lost_count = 0
+    _say(f"{config.sensor_id}: hearing {len(arguments.files)} files, broker {config.mqtt.url}; Ctrl-C ends it")
     with _stop_on_signal() as stop:
         for number, path in enumerate(arguments.files):
             source = FileSource(path, start_ns, realtime=arguments.realtime)
             start_ns = source.clock.utc_ns(source.frames)
             # Each file is a run of its own: its detections are counted from zero.
             counts = run_node(config, source, stop, f"{boot_id}-{number}")
-            print(f"{path}: {_told(counts)}")
+            lost_count += counts["unacknowledged"]
+            _say(f"{path}: {_told(counts)}")
             if stop.is_set():
                 break
-    return DONE
+    if lost_count:
+        _say(f"{lost_count} detections were not acknowledged; is a hub listening at {config.mqtt.url}?")
+    return FAILED if lost_count else DONE
 
 
 def _told(counts: Counter[str]) -> str:
@@ -209,6 +218,7 @@ def _hub(arguments: argparse.Namespace) -> int:
     from agls.hub import run_hub
 
     site = load_site(arguments.site)
+    _say(f"{site.name}: {len(site.sensor)} sensors, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it")
     with _stop_on_signal() as stop:
         print(run_hub(site, arguments.out, stop))
     return DONE
