@@ -1,7 +1,7 @@
 """Measure what the chain costs: ``make bench`` prints a table and writes ``bench.json``.
 
 Each figure is the median of several runs after one that warms up (the solver compiles then). Nothing here passes or
-fails; compare two runs on the same machine.
+fails; compare two runs on the same machine. Where the Pittsburgh release is at hand, it is replayed too.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from agls.locate.solve import Air, solve
 from agls.messages import NS_PER_S, Block, ClockState, Detection, UtcNs, decode, encode
 from agls.pipeline import Hub, Node
 from agls.sensor.clock import SteadyClock
+from bench import pittsburgh
 
 RUNS = 5
 START_NS = 1_800_000_000 * NS_PER_S
@@ -223,9 +224,12 @@ def main() -> None:
     """Measure, print a table and write it as JSON."""
     parser = argparse.ArgumentParser(prog="bench", description="Measure what the chain costs.")
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="file to write (default: bench.json)")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--quick", action="store_true", help="leave out the replay of the Pittsburgh release")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
     machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
-    figures = {name: round(figure, 4) for name, figure in measure().items()}
+    found = measure() | ({} if arguments.quick else pittsburgh.figures())
+    figures = {name: round(figure, 4) for name, figure in found.items()}
     width = max(map(len, figures))
     for name, figure in figures.items():
         print(f"{name:<{width}}  {figure:>10.3f}")
