@@ -135,10 +135,10 @@ def run_demo(
         heard_s = (time.time_ns() - start_ns) / NS_PER_S
         used = nodes.finish()
         summary = hub.finish()
-    fired = fired_until(city.truth, city.period_s, heard_s - JUDGED_S)
-    found = tally(out, fired, start_ns, summary.cad_latencies_s)
+    fired = fired_until(city.truth, city.period_s, heard_s)
+    found = tally(out, fired, start_ns, heard_s - JUDGED_S, summary.cad_latencies_s)
     print(f"\n{table(found)}\nnodes: {used}")
-    if not fired and not headless:
+    if not found.verdicts and not headless:
         return DONE  # stopped before anything could be judged
     return DONE if found.worked else FAILED
 

@@ -221,7 +221,8 @@ class Desk:
         self._last_needed.tell(item)
         with self._bearing("folder"):
             self._folder.write(item)
-            if isinstance(item, CadEvent) and self._clock_ns is not None:
+            # A cancellation follows from time that passed, not from a detection.
+            if isinstance(item, CadEvent) and item.status != "cancel" and self._clock_ns is not None:
                 now_ns = self._clock_ns()
                 self.latencies_s += [(now_ns - needed) / NS_PER_S for needed in self._last_needed.of(item.incident)]
 

@@ -125,7 +125,7 @@ class Tally:
     verdicts : tuple of Verdict
         One for each round that should have been found, in order of time.
     others : tuple of Located
-        Shots located that nobody had fired, or fired too near the end to be judged.
+        Shots located that nobody had fired.
     cad_count, slew_count : int
         All CAD documents and slew requests.
     latencies_s : tuple of float
@@ -177,7 +177,7 @@ def fired_until(truth: Sequence[TrueShot], period_s: float, end_s: float) -> lis
     return sorted((shot for shot in fired if shot.time_s < end_s), key=lambda shot: shot.time_s)
 
 
-def tally(out: Path, fired: Sequence[TrueShot], start_ns: int, latencies_s: Sequence[float]) -> Tally:
+def tally(out: Path, fired: Sequence[TrueShot], start_ns: int, judged_s: float, latencies_s: Sequence[float]) -> Tally:
     """Compare the hub's folder with what was fired.
 
     Parameters
@@ -185,9 +185,11 @@ def tally(out: Path, fired: Sequence[TrueShot], start_ns: int, latencies_s: Sequ
     out : pathlib.Path
         The folder, holding ``shots.csv``, ``cad/`` and ``slew/``.
     fired : sequence of TrueShot
-        The rounds that should have been found.
+        All rounds fired.
     start_ns : int
         When the scene began, UTC [ns].
+    judged_s : float
+        Rounds fired before this should have been found; later ones may be [s].
     latencies_s : sequence of float
         From the receipt of the last needed detection to the written CAD document [s].
 
@@ -201,6 +203,8 @@ def tally(out: Path, fired: Sequence[TrueShot], start_ns: int, latencies_s: Sequ
     cad, slew = _count_by_incident(out / "cad"), _count_by_incident(out / "slew")
     verdicts = []
     for number, shot in enumerate(fired):
+        if shot.time_s >= judged_s:
+            continue
         located = pairs.get(number)
         name = located.incident if located else ""
         verdicts.append(Verdict(shot, located, cad[name], slew[name]))

@@ -26,7 +26,7 @@ def write_folder(out: Path, shots: list[tuple[str, str, float, float, float]]) -
 
 def test_each_round_is_compared_with_the_shot_of_its_time(tmp_path: Path) -> None:
     write_folder(tmp_path, [("b", "i", 3.51, 13.0, 24.0), ("a", "i", 3.0, 10.0, 21.0)])
-    found = tally(tmp_path, FIRED, START_NS, [0.2, 0.4, 0.1])
+    found = tally(tmp_path, FIRED, START_NS, 60.0, [0.2, 0.4, 0.1])
     assert [verdict.distance_m for verdict in found.verdicts] == [1.0, 5.0]
     assert all(verdict.complete for verdict in found.verdicts)
     assert found.worked
@@ -35,7 +35,7 @@ def test_each_round_is_compared_with_the_shot_of_its_time(tmp_path: Path) -> Non
 
 def test_a_shot_nobody_fired_is_told_of_and_proves_nothing(tmp_path: Path) -> None:
     write_folder(tmp_path, [("a", "i", 9.0, 10.0, 21.0)])
-    found = tally(tmp_path, FIRED, START_NS, [])
+    found = tally(tmp_path, FIRED, START_NS, 60.0, [])
     assert [other.shot for other in found.others] == ["a"]
     assert not found.worked
     assert "not located" in table(found)
@@ -43,14 +43,14 @@ def test_a_shot_nobody_fired_is_told_of_and_proves_nothing(tmp_path: Path) -> No
 
 def test_a_shot_located_elsewhere_does_not_count_as_found(tmp_path: Path) -> None:
     write_folder(tmp_path, [("a", "i", 3.0, 10.0, 31.0), ("b", "i", 3.5, 10.0, 20.0)])
-    found = tally(tmp_path, FIRED, START_NS, [])
+    found = tally(tmp_path, FIRED, START_NS, 60.0, [])
     assert [verdict.complete for verdict in found.verdicts] == [False, True]
     assert not found.worked
 
 
 def test_shots_of_an_earlier_run_are_left_out(tmp_path: Path) -> None:
     write_folder(tmp_path, [("old", "i", -60.0, 10.0, 20.0)])
-    assert tally(tmp_path, FIRED, START_NS, []).others == ()
+    assert tally(tmp_path, FIRED, START_NS, 60.0, []).others == ()
 
 
 def test_a_scene_that_begins_again_fires_again() -> None:
@@ -60,4 +60,11 @@ def test_a_scene_that_begins_again_fires_again() -> None:
 
 def test_nothing_fired_means_nothing_shown_to_work(tmp_path: Path) -> None:
     write_folder(tmp_path, [])
-    assert not tally(tmp_path, [], START_NS, []).worked
+    assert not tally(tmp_path, [], START_NS, 60.0, []).worked
+
+
+def test_a_round_fired_too_near_the_end_is_not_judged(tmp_path: Path) -> None:
+    write_folder(tmp_path, [("b", "i", 3.51, 13.0, 24.0)])
+    found = tally(tmp_path, FIRED, START_NS, 3.2, [])
+    assert [verdict.fired.time_s for verdict in found.verdicts] == [3.0]
+    assert found.others == ()
