@@ -53,7 +53,7 @@ SOURCES = {
     "esc10": (
         "ESC-10, folds 1-4",
         "CC BY 3.0 (clips CC0 or CC BY)",
-        "K. J. Piczak, ESC-10 (Environmental Sound Classification), doi:10.7910/DVN/YDEPUT, from Freesound contributors",
+        "K. J. Piczak, ESC-10: Environmental Sound Classification, doi:10.7910/DVN/YDEPUT; Freesound authors",
     ),
     "cdda": (
         "CC-Sounds for Cataclysm: DDA",

@@ -40,14 +40,23 @@ PEAK_AFTER_S = 0.005
 LOOK_AHEAD_S = SEARCH_AFTER_S + RISE_AFTER_S + PEAK_AFTER_S + 2 * FRAME_S
 QUIET_S = 0.0007
 THRESHOLD_SIGMAS = 4.5
-THRESHOLD_PEAK_SHARE = 0.0
+THRESHOLD_PEAK_SHARE = 0.2
 SNIPPET_BEFORE_S, SNIPPET_AFTER_S = 0.050, 0.450
+# A second-order Butterworth low-pass delays by sqrt(2) over its angular corner frequency.
+LOW_PASS_DELAY_S = 2**0.5 / (2 * np.pi * BAND_HZ[1])
+# What is left of the lateness: how an edge seems to rise, from simulated pulses of 80 to 500 m (as below).
+EDGE_S, EDGE_SAMPLES = 6e-5, 1.0
+START_S, START_SAMPLES = 3e-5, 0.4
 # Standard deviation of a pick, calibrated against simulated pulses (tests/sensor/test_onset.py).
-SIGMA_FLOOR_S, SIGMA_SAMPLES, SIGMA_AT_0_DB_S = 1e-5, 0.3, 3e-4
+SIGMA_FLOOR_S, SIGMA_SAMPLES, SIGMA_AT_0_DB_S = 8e-6, 0.14, 1e-4
+# Near the weakest sounds reported some picks are lost to the noise altogether.
+SIGMA_LOST_S, LOST_SNR_DB, LOST_DECADE_DB = 5e-4, 11.0, 2.5
 # An 8-bit recording's full scale is 127/128.
 CLIP_LEVEL = 0.985
 # Half a step of 24 bits: what a silent file is taken to hold.
 QUIETEST = 6e-8
+# A sound out of digital silence that has not faded to this share of its amplitude is a stream that starts.
+FADED_SHARE = 0.3
 SILENCE = 1e-12
 
 
@@ -67,7 +76,7 @@ def band_filter(rate_hz: float) -> NDArray[np.float64]:
     taps = round(FILTER_S * rate_hz)
     grid = np.exp(1j * np.linspace(0, np.pi, 4 * taps + 1))
     response = _butterworth(grid, BAND_HZ[0], rate_hz, high=True)
-    if BAND_HZ[1] < 0.4 * rate_hz:
+    if _has_low_pass(rate_hz):
         response = response * _butterworth(grid, BAND_HZ[1], rate_hz, high=False)
     impulse = np.fft.irfft(response)[:taps]
     fade = taps // 4
@@ -231,7 +240,33 @@ def pick(band: Tape, rise: int, rate_hz: float) -> Pick:
     last = _coarse(size, round(RISE_AFTER_S * rate_hz), noise)
     peak = float(size.max())
     threshold = min(max(THRESHOLD_SIGMAS * noise, THRESHOLD_PEAK_SHARE * peak), 0.5 * peak)
-    return Pick(start + _crossing(size, threshold, last, round(QUIET_S * rate_hz)), peak, noise)
+    crossed = start + _crossing(size, threshold, last, round(QUIET_S * rate_hz))
+    return Pick(crossed - lateness_s(threshold / peak, rate_hz) * rate_hz, peak, noise)
+
+
+def lateness_s(share: float, rate_hz: float) -> float:
+    """Say how late the crossing of a threshold is: the filter's delay and the time the edge takes to rise.
+
+    Parameters
+    ----------
+    share : float
+        Threshold over peak.
+    rate_hz : float
+        Sampling rate.
+
+    Returns
+    -------
+    float
+        Mean over simulated pulses, about zero where the threshold is a fifth of the peak [s].
+    """
+    delay_s = LOW_PASS_DELAY_S if _has_low_pass(rate_hz) else 0.0
+    edge_s = EDGE_S + EDGE_SAMPLES / rate_hz
+    return delay_s + edge_s * (share - THRESHOLD_PEAK_SHARE) - START_S - START_SAMPLES / rate_hz
+
+
+def _has_low_pass(rate_hz: float) -> bool:
+    """Whether the rate leaves room for the upper corner of the band."""
+    return BAND_HZ[1] < 0.4 * rate_hz
 
 
 def _coarse(size: NDArray[np.float64], span: int, noise: float) -> int:
@@ -274,7 +309,8 @@ def picking_sigma_s(snr_db: float, rate_hz: float) -> float:
         Standard deviation [s].
     """
     slope_s = SIGMA_AT_0_DB_S * 10 ** (-snr_db / 20)
-    return float(np.sqrt(SIGMA_FLOOR_S**2 + (SIGMA_SAMPLES / rate_hz) ** 2 + slope_s**2))
+    lost_s = SIGMA_LOST_S * 10 ** ((LOST_SNR_DB - max(snr_db, LOST_SNR_DB)) / LOST_DECADE_DB)
+    return float(np.sqrt(SIGMA_FLOOR_S**2 + (SIGMA_SAMPLES / rate_hz) ** 2 + slope_s**2 + lost_s**2))
 
 
 class OnsetDetector:
@@ -290,7 +326,8 @@ class OnsetDetector:
     Attributes
     ----------
     counts : collections.Counter
-        Sounds that were not reported, by reason: ``below_snr``, ``rate_limited``.
+        Sounds that were not reported, by reason: ``below_snr``, ``rate_limited``, ``from_nothing`` (a dead signal
+        came to life).
     """
 
     def __init__(self, settings: OnsetDetection, full_scale_db_spl: float) -> None:
@@ -334,6 +371,16 @@ class OnsetDetector:
         """
         stream, self._stream = self._stream, None
         return stream.finish() if stream is not None else []
+
+
+def _begins_from_nothing(onset: Onset) -> bool:
+    """Whether a dead signal came to life, which is no arrival: constant before, and no decay after."""
+    whole, span = int(onset.snippet_onset), round(0.05 * onset.sample_rate_hz)
+    before = onset.snippet[max(0, whole - span) : max(0, whole - span // 10)]
+    if not before.size or np.ptp(before) > 0:
+        return False
+    first, last = onset.snippet[whole : whole + span], onset.snippet[whole + span :][-4 * span :]
+    return bool(last.size > span and np.std(last) > FADED_SHARE * np.std(first))
 
 
 class _Stream:
@@ -430,9 +477,9 @@ class _Stream:
     def _consider(self, rise: int) -> None:
         """Pick the arrival at a rise, and keep it if it counts."""
         found = pick(self._band, rise, self.rate_hz)
-        if found.index - self._last.index < MIN_GAP_S * self.rate_hz and found.peak < self._last.peak * 10 ** (
-            LOUDER_DB / 20
-        ):
+        gap_s = (found.index - self._last.index) / self.rate_hz
+        louder = found.peak >= self._last.peak * 10 ** (LOUDER_DB / 20)
+        if gap_s < (RISE_AFTER_S if louder else MIN_GAP_S):
             return
         if found.snr_db < self._settings.min_snr_db:
             self._counts["below_snr"] += 1
@@ -451,7 +498,11 @@ class _Stream:
         out: list[Onset] = []
         after = self._samples(SNIPPET_AFTER_S)
         while self._found and (last or int(self._found[0].index) + after <= end):
-            out.append(self._onset(self._found.popleft(), end))
+            onset = self._onset(self._found.popleft(), end)
+            if _begins_from_nothing(onset):
+                self._counts["from_nothing"] += 1
+            else:
+                out.append(onset)
         return out
 
     def _onset(self, found: Pick, end: int) -> Onset:
