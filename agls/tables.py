@@ -132,7 +132,8 @@ def _value_fault(path: Path, text: str, raw: Any, kind: type, steps: tuple[Step,
 
 def _unknown_fault(path: Path, text: str, raw: Any, kind: type, steps: tuple[Step, ...], key: str) -> str:
     where = _place(path, text, (*steps, key))
-    start = f"{where}: {_named(raw, steps)} has no key {key} (its value is {_shown(_at(raw, (*steps, key)), key)})"
+    name = key if re.fullmatch(r"[\w-]{1,64}", key) else repr(key[:64])
+    start = f"{where}: {_named(raw, steps)} has no key {name} (its value is {_shown(_at(raw, (*steps, key)), key)})"
     names = [field.encode_name for field in _fields(_type_at(kind, steps))]
     if nearest := _nearest(key, names):
         return f"{start}; did you mean {nearest}, {_wanted(kind, (*steps, nearest))}?"

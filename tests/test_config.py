@@ -59,6 +59,7 @@ def test_a_site_is_read_with_defaults_for_what_is_left_out(tmp_path: Path) -> No
         ("wind_speed_m_s = nan", ["wind_speed_m_s is nan", "a number from 0 to 60"]),
         ("wind_speed_m_s = inf", ["wind_speed_m_s is inf", "a number from 0 to 60"]),
         ('wind_speed_m_s = "3"', ['wind_speed_m_s is "3"', "a number from 0 to 60"]),
+        ('"two\\nlines" = 1', ["no key 'two\\nlines'"]),
         ("banana = 1", ["no key banana", "accepted are temperature_c, humidity_percent"]),
     ],
 )
