@@ -97,7 +97,7 @@ def test_letting_time_pass_more_or_less_often_changes_nothing(advances_ns: list[
 @settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(0, NS_PER_S))
 def test_the_order_in_which_detections_come_changes_no_final_revision(seed: int, most_ns: int) -> None:
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311
     out = run(HEARD, [chance.randint(0, most_ns) for _ in HEARD])
     assert places(last_revisions(out)) == places(last_revisions(PROMPT))
 
