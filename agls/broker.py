@@ -68,7 +68,7 @@ class EmbeddedBroker:
             self.kill()
             raise InputError(
                 f"the embedded MQTT broker did not start on {HOST}:{self._port or 'any free port'}: "
-                f"{rest or 'it ended without a word'}; free that port, or name another broker in mqtt.url."
+                f"{rest or 'it gave no sign of life'}; free that port, or name another broker in mqtt.url."
             )
         self._port = int(rest)
 

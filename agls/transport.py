@@ -13,10 +13,11 @@ record, or they are counted under a name and dropped (`decode_message`).
     agls/v1/incident/<incident>        Incident      hub
     agls/v1/slew/<camera_id>           SlewRequest   hub
 
-Three limits of brokers shape what is done here. A broker may lose what it acknowledged (killed between PUBACK and
+Limits of brokers shape what is done here. A broker may lose what it acknowledged (killed between PUBACK and
 disk), therefore a node forgets a detection on the hub's `Ack` alone. A client that does not acknowledge gets a message
 again only after it has connected anew, therefore a `Connection` that had to refuse messages connects anew once it has
-room. amqtt gives up a message after five seconds without acknowledgement; those the hub asks for again by `seq`.
+room. amqtt gives up a message after five seconds without acknowledgement, and mosquitto drops what exceeds its
+``max_queued_messages`` (1000 unless set; set it to 0): those the hub asks for again by `seq`.
 """
 
 import logging
@@ -244,6 +245,8 @@ class Connection:
             protocol=paho.MQTTv311,
             manual_ack=True,
         )
+        if mqtt.password_file and not mqtt.username:
+            raise InputError(f"mqtt.password_file is {mqtt.password_file}, but mqtt.username is empty; give both.")
         if mqtt.username:
             client.username_pw_set(mqtt.username, _password(mqtt.password_file) if mqtt.password_file else None)
         if secure:
@@ -547,7 +550,7 @@ def _password(file: str) -> str:
     path = Path(file)
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        password = path.read_text(encoding="utf-8").strip()
+        password = path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"mqtt.password_file {file} cannot be read ({error}); give a text file of mode 0600."

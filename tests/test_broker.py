@@ -412,7 +412,7 @@ def test_a_port_that_is_taken_is_one_clear_sentence(tmp_path: Path) -> None:
 
 # Where the handshake fails, paho leaves closing its socket to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_over_tls_the_certificate_is_checked(tmp_path: Path) -> None:
+def test_over_tls_the_certificate_is_checked(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
         [found("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key,
@@ -421,17 +421,15 @@ def test_over_tls_the_certificate_is_checked(tmp_path: Path) -> None:
     )  # fmt: skip
     broker = Mosquitto(tmp_path, f"certfile {certificate}\nkeyfile {key}", scheme="mqtts")
     broker.start()
+    request.addfinalizer(broker.stop)
     plain = broker.mqtt
     mqtt = Mqtt(url=plain.url, username="agls", password_file=plain.password_file, ca_file=str(certificate))
-    hub = hub_at(mqtt)
-    with connected(mqtt, "node") as node:
+    with hub_at(mqtt) as hub, connected(mqtt, "node") as node:
         node.publish(detection(1))
         assert hear(hub, bool) == [detection(1)]
         hub._connect_anew()
         until(lambda: hub.counts["connected"] == 2 and hub.connected)
         node.publish(detection(2))
         assert detection(2) in hear(hub, lambda heard: detection(2) in heard)
-    hub.close()
     with Connection(plain, "trusting", reconnect_s=QUICK_S) as trusting:  # the system's authorities do not know it
         assert not trusting.wait_connected(1.0)
-    broker.stop()

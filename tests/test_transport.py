@@ -233,6 +233,11 @@ def test_a_password_that_others_may_read_is_refused(tmp_path: Path) -> None:
     Connection(Mqtt(username="node", password_file=str(file)), "node")
 
 
+def test_a_password_without_a_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"mqtt\.username is empty; give both"):
+        Connection(Mqtt(password_file=str(tmp_path / "password")), "node")
+
+
 def test_a_password_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"mqtt\.password_file .*none cannot be read"):
         Connection(Mqtt(username="node", password_file=str(tmp_path / "none")), "node")
