@@ -29,7 +29,7 @@ from agls.config import Mqtt, NodeConfig, SiteConfig
 from agls.console.app import serve
 from agls.console.board import Board
 from agls.errors import InputError
-from agls.hub import HubSummary, run_hub
+from agls.hub import HubSummary, rehearse, run_hub
 from agls.messages import NS_PER_S, Outbound
 from agls.sensor.capture import Source
 from agls.tally import TrueShot, fired_until, table, tally
@@ -124,8 +124,9 @@ def run_demo(
         broker = stack.enter_context(EmbeddedBroker(secrets))
         site = msgspec.structs.replace(city.site, mqtt=broker.mqtt)
         page = None if headless else Board()
-        hub = stack.enter_context(_HubThread(site, out, page.on_outbound if page else None))
         nodes = stack.enter_context(_NodeProcesses(city, broker.mqtt))
+        rehearse(site)  # the city is silent until the hub can locate, even where it has yet to be compiled
+        hub = stack.enter_context(_HubThread(site, out, page.on_outbound if page else None))
         nodes.wait_ready(stop)
         start_ns = nodes.begin()
         _say(f"listening with {len(city.nodes)} nodes" + (f" for {listen_s:g} s" if listen_s else " until Ctrl-C"))
