@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtua
 PYTHON ?=
 ARGS ?=
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check check-format check-lint check-types check-docstrings bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed-hub
@@ -18,11 +18,19 @@ demo: $(VENV)/installed-hub
 test: $(VENV)/installed-all
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/installed-all
+check: check-format check-lint check-types check-docstrings
+
+check-format: $(VENV)/installed-all
 	$(BIN)/ruff format --check .
+
+check-lint: $(VENV)/installed-all
 	$(BIN)/ruff check .
+
+check-types: $(VENV)/installed-all
 	$(BIN)/mypy
-	find agls firmware_sim -name '*.py' | sort | xargs $(BIN)/python -m numpydoc lint
+
+check-docstrings: $(VENV)/installed-all
+	find agls firmware_sim bench -name '*.py' | sort | xargs $(BIN)/python -m numpydoc lint
 
 bench: $(VENV)/installed-all
 	$(BIN)/python -m bench $(ARGS)
