@@ -1,1 +1,1 @@
-"""Benchmarks, and figures that later work must beat."""
+"""Benchmarks: every figure that is claimed, and the command that makes it."""

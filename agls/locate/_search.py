@@ -1,12 +1,13 @@
-"""Finding shots among many detections: proposals from near sensors, votes of all, exclusive choice. Compiled.
+"""Finding shots among many picks: proposals from near sensors, votes of all, shots of one place together. Compiled.
 
-Picks are arrays sorted by sensor, then by time; sensor k's are ``start[k]`` to ``start[k + 1]``. A shot's score is a
-log-likelihood ratio against clutter: every sensor that should have heard it adds
+Picks are arrays sorted by sensor, then by time; sensor k's are ``start[k]`` to ``start[k + 1]``. A place is known by its
+*pattern*: the delay of each sensor after the origin time, and the standard deviation of that delay. A shot of that
+place at t0 scores, summed over the sensors, a log-likelihood ratio against clutter:
 
-    ln(P_detect N(residual) / density)   where it has a pick near the predicted time,
-    ln(1 - P_detect)                     where it has none,
+    ln(P_detect N(t - t0 - delay) / density)   where a pick is near the predicted time,
+    ln(1 - P_detect)                           where none is, though its sound has passed.
 
-so that agreement counts for less where sensors report much, and silence counts against.
+So agreement counts for less where sensors report much, and silence counts against.
 """
 
 import math
@@ -22,9 +23,8 @@ Bools = NDArray[np.bool_]
 
 GATE = 4.0
 LOG_ROOT_2PI = 0.9189385332046727
-NEIGHBOURS = 6
-PROPOSALS = 3
-ROUNDS = 4
+TABLE = 256
+NO_SCORE = -1e30
 
 
 @kernel
@@ -45,102 +45,174 @@ def flight_s(dx: float, dy: float, dz: float, c: float, u: float, v: float) -> f
     """
     along = dx * u + dy * v
     square = c * c - u * u - v * v
-    return (math.sqrt(along * along + square * (dx * dx + dy * dy + dz * dz)) - along) / square
+    return float((math.sqrt(along * along + square * (dx * dx + dy * dy + dz * dz)) - along) / square)
 
 
 @kernel
-def detect_probability(distance: float, best: float, half_range: float) -> float:
-    """Say how likely a sensor is to hear and report a shot.
+def first_after(t: Floats, low: int, high: int, moment: float) -> int:
+    """Find the first of some ascending times that is not before a moment.
 
     Parameters
     ----------
-    distance : float
-        From shot to sensor [m].
-    best : float
-        Probability close by.
-    half_range : float
-        Distance at which it has halved [m].
+    t : numpy.ndarray, shape (n,)
+        Times, ascending between `low` and `high`.
+    low, high : int
+        Where to look.
+    moment : float
+        The moment.
 
     Returns
     -------
-    float
-        Probability.
+    int
+        Its index, or `high`.
     """
-    return best / (1.0 + math.exp(min(4.0 * (distance - half_range) / half_range, 50.0)))
+    while low < high:
+        middle = (low + high) // 2
+        if t[middle] < moment:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @kernel
-def vote(
-    theta: Floats, px: Floats, py: Floats, pz: Floats, start: Ints, t: Floats, s: Floats, density: Floats, used: Bools,
-    best: float, half_range: float, horizon: float, spread: float, members: Ints,
-) -> float:  # fmt: skip
-    """Score a proposed shot by what every sensor heard, and say which picks it takes.
+def pattern(
+    theta: Floats, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float,
+    delay: Floats, hit: Floats, miss: Floats,
+) -> None:  # fmt: skip
+    """Predict a place's pattern, and how likely each sensor is to hear it.
 
     Parameters
     ----------
     theta : numpy.ndarray, shape (7,)
-        The proposed shot, as in `agls.locate._kernels`.
+        The place and the air, as in `agls.locate._kernels`.
     px, py, pz : numpy.ndarray, shape (m,)
         Sensors [m].
+    log_hit, log_miss : numpy.ndarray, shape (TABLE,)
+        Log-probabilities to hear and to miss a shot, by distance in steps of `step_m`.
+    step_m : float
+        Step of these tables [m].
+    delay, hit, miss : numpy.ndarray, shape (m,)
+        Receive delays [s] and log-probabilities.
+    """
+    for k in range(px.size):
+        dx, dy, dz = px[k] - theta[0], py[k] - theta[1], pz[k] - theta[3]
+        delay[k] = flight_s(dx, dy, dz, theta[4], theta[5], theta[6])
+        row = min(int(math.sqrt(dx * dx + dy * dy + dz * dz) / step_m), TABLE - 1)
+        hit[k], miss[k] = log_hit[row], log_miss[row]
+
+
+@kernel
+def match(
+    t0: float, delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, t: Floats, s: Floats,
+    weight: Floats, used: Bools, horizon: float, enough: float, members: Ints,
+) -> float:  # fmt: skip
+    """Score a shot of a known pattern, and say which picks it takes.
+
+    Parameters
+    ----------
+    t0 : float
+        Origin time [s].
+    delay, sigma : numpy.ndarray, shape (m,)
+        The pattern, and its standard deviation [s].
+    hit, miss : numpy.ndarray, shape (m,)
+        Log-probabilities of each sensor to hear and to miss it.
     start : numpy.ndarray, shape (m + 1,)
         Where each sensor's picks begin.
-    t, s, density : numpy.ndarray, shape (n,)
-        Times [s], standard deviations with the path's [s], and other picks per second around each [1/s].
+    t, s, weight : numpy.ndarray, shape (n,)
+        Times [s], standard deviations [s], and -ln of the density of other picks [ln s].
     used : numpy.ndarray, shape (n,)
         Picks that belong to other shots already.
-    best, half_range : float
-        As in `detect_probability`.
     horizon : float
-        Until when all that was heard has come in [s]: silence later than that says nothing.
-    spread : float
-        Further standard deviation of the predicted times, from the proposal's own error [s].
+        Until when all that was heard has come in [s].
+    enough : float
+        Give up once this score is out of reach.
     members : numpy.ndarray, shape (m,)
         Receives each sensor's pick, or -1.
 
     Returns
     -------
     float
-        Log-likelihood ratio against clutter.
+        Log-likelihood ratio against clutter, or NO_SCORE once it gave up.
     """
     total = 0.0
-    t0 = theta[2] / REFERENCE_SPEED_M_S
-    for k in range(px.size):
-        dx, dy, dz = px[k] - theta[0], py[k] - theta[1], pz[k] - theta[3]
-        due = t0 + flight_s(dx, dy, dz, theta[4], theta[5], theta[6])
-        pd = detect_probability(math.sqrt(dx * dx + dy * dy + dz * dz), best, half_range)
-        value = math.log(1.0 - pd) if due < horizon else 0.0
+    left = 6.0 * delay.size  # no sensor adds more than about six nats
+    for k in range(delay.size):
+        due = t0 + delay[k]
+        value = miss[k] if due < horizon else 0.0
         members[k] = -1
         low, high = start[k], start[k + 1]
-        reach = GATE * math.sqrt((s[low] * s[low] if high > low else 0.0) + spread * spread)
-        first = low + np.searchsorted(t[low:high], due - reach)
-        for q in range(first, high):
-            if t[q] > due + reach:
-                break
-            if used[q]:
-                continue
-            sigma = math.sqrt(s[q] * s[q] + spread * spread)
-            r = (t[q] - due) / sigma
-            gain = math.log(pd / (density[q] * sigma)) - LOG_ROOT_2PI - 0.5 * r * r
-            if gain > value:
-                value = gain
-                members[k] = q
+        if high > low:
+            spread = sigma[k] * sigma[k]
+            reach = GATE * math.sqrt(s[low] * s[low] + spread)
+            for q in range(first_after(t, low, high, due - reach), high):
+                if t[q] > due + reach:
+                    break
+                if used[q]:
+                    continue
+                variance = s[q] * s[q] + spread
+                gap = t[q] - due
+                gain = hit[k] + weight[q] - LOG_ROOT_2PI - 0.5 * (math.log(variance) + gap * gap / variance)
+                if gain > value:
+                    value = gain
+                    members[k] = q
         total += value
+        left -= 6.0
+        if total + left < enough:
+            return NO_SCORE
     return total
 
 
 @kernel
+def gather(members: Ints, px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, path_s: float, out: Floats) -> int:
+    """Copy a shot's arrivals together for the solver.
+
+    Parameters
+    ----------
+    members : numpy.ndarray, shape (m,)
+        Each sensor's pick, or -1.
+    px, py, pz : numpy.ndarray, shape (m,)
+        Sensors [m].
+    t, s : numpy.ndarray, shape (n,)
+        Picks' times and standard deviations [s].
+    path_s : float
+        Standard deviation of the path [s].
+    out : numpy.ndarray, shape (5, m)
+        Receives x, y, z, time and standard deviation of each arrival.
+
+    Returns
+    -------
+    int
+        How many arrivals there are.
+    """
+    n = 0
+    for k in range(px.size):
+        q = members[k]
+        if q >= 0:
+            out[0, n], out[1, n], out[2, n], out[3, n] = px[k], py[k], pz[k], t[q]
+            out[4, n] = math.sqrt(s[q] * s[q] + path_s * path_s)
+            n += 1
+    return n
+
+
+@kernel
 def settle(
-    theta: Floats, px: Floats, py: Floats, pz: Floats, start: Ints, t: Floats, s: Floats, density: Floats, used: Bools,
-    best: float, half_range: float, horizon: float, mean: Floats, precision: Floats, members: Ints,
+    theta: Floats, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float, start: Ints,
+    t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float, path_s: float, mean: Floats, precision: Floats,
+    members: Ints,
 ) -> float:  # fmt: skip
-    """Let a proposed shot and its picks find each other: assign, refine, repeat.
+    """Let a proposed shot and its picks find each other: refine, assign, repeat.
 
     Parameters
     ----------
     theta : numpy.ndarray, shape (7,)
         Start; becomes the refined shot.
-    px, py, pz, start, t, s, density, used, best, half_range, horizon
-        As in `vote`.
+    px, py, pz, log_hit, log_miss, step_m
+        As in `pattern`.
+    start, t, s, weight, used, horizon
+        As in `match`.
+    path_s : float
+        Standard deviation of the path [s].
     mean, precision : numpy.ndarray, shape (7,)
         Prior means and inverse variances.
     members : numpy.ndarray, shape (m,)
@@ -149,25 +221,26 @@ def settle(
     Returns
     -------
     float
-        Log-likelihood ratio against clutter; minus infinity where fewer than three picks are left.
+        Log-likelihood ratio against clutter; NO_SCORE where fewer than three picks are left.
     """
     m = px.size
-    gx, gy, gz, gt, gs = np.empty(m), np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
+    sigma = np.full(m, path_s)
+    rows = np.empty((5, m))
     weights, residuals = np.empty(m), np.empty(m)
-    score = -np.inf
-    for _ in range(ROUNDS):
-        n = 0
-        for k in range(m):
-            if members[k] >= 0:
-                gx[n], gy[n], gz[n], gt[n], gs[n] = px[k], py[k], pz[k], t[members[k]], s[members[k]]
-                n += 1
+    score = NO_SCORE
+    for _ in range(4):
+        n = gather(members, px, py, pz, t, s, path_s, rows)
         if n < 3:
-            return -np.inf
+            return NO_SCORE
         refine(
-            gx[:n], gy[:n], gz[:n], gt[:n], gs[:n], theta, mean, precision, GATE, PARAMETERS, weights[:n], residuals[:n]
-        )
-        now = vote(theta, px, py, pz, start, t, s, density, used, best, half_range, horizon, 0.0, members)
-        if now <= score + 1e-9:
+            rows[0, :n], rows[1, :n], rows[2, :n], rows[3, :n], rows[4, :n], theta, mean, precision, GATE, PARAMETERS,
+            weights[:n], residuals[:n],
+        )  # fmt: skip
+        pattern(theta, px, py, pz, log_hit, log_miss, step_m, delay, hit, miss)
+        t0 = theta[2] / REFERENCE_SPEED_M_S
+        now = match(t0, delay, sigma, hit, miss, start, t, s, weight, used, horizon, NO_SCORE, members)
+        if now <= score + 1e-6:
             return now
         score = now
     return score
@@ -175,109 +248,146 @@ def settle(
 
 @kernel
 def propose(
-    anchor: int, px: Floats, py: Floats, pz: Floats, start: Ints, owner: Ints, near: Ints, t: Floats, s: Floats,
-    density: Floats, used: Bools, best: float, half_range: float, horizon: float, mean: Floats, precision: Floats, max_range: float,
-    theta: Floats, members: Ints,
-) -> float:  # fmt: skip
-    """Find the best shot that was heard first at one pick.
+    anchors: Ints, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float, near: Ints,
+    near_height: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float,
+    path_s: float, mean: Floats, precision: Floats, max_range: float, budget: int, thetas: Floats, members: Ints,
+    scores: Floats,
+) -> None:  # fmt: skip
+    """Find, for each of many picks, the best shot that was heard first there.
+
+    Every pair of later picks at two of the nearest sensors makes a triple with the anchor; each root of a triple is
+    voted on by all sensors; the best few are settled.
 
     Parameters
     ----------
-    anchor : int
-        The pick.
-    px, py, pz, start, t, s, density, used, best, half_range, horizon
-        As in `vote`.
+    anchors : numpy.ndarray, shape (k,)
+        The picks.
+    px, py, pz, log_hit, log_miss, step_m
+        As in `pattern`.
+    near : numpy.ndarray, shape (m, j)
+        Each sensor's nearest others, nearest first, -1 where there are none.
+    near_height : numpy.ndarray, shape (m,)
+        Prior mean of a source's height around each sensor [m].
+    start, t, s, weight, used, horizon
+        As in `match`.
     owner : numpy.ndarray, shape (n,)
         Each pick's sensor.
-    near : numpy.ndarray, shape (m, NEIGHBOURS)
-        Each sensor's nearest others, -1 where there are none.
+    path_s : float
+        Standard deviation of the path [s].
     mean, precision : numpy.ndarray, shape (7,)
         Prior means and inverse variances.
     max_range : float
         How far from the anchor's sensor a shot may be [m].
-    theta, members : numpy.ndarray, shape (7,) and (m,)
-        Receive the shot and its picks.
-
-    Returns
-    -------
-    float
-        Its log-likelihood ratio; minus infinity where there is none.
+    budget : int
+        How many triples to try at each anchor.
+    thetas, members, scores : numpy.ndarray, shape (k, 7), (k, m), (k,)
+        Receive the shots, their picks and their log-likelihood ratios (NO_SCORE where there is none).
     """
+    m = px.size
+    delay, hit, miss, sigma = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
+    scratch = np.empty(m, dtype=np.int64)
+    kept = np.empty((3, 4))
+    local, trial = mean.copy(), mean.copy()
+    for i in range(anchors.size):
+        scores[i] = NO_SCORE
+        anchor = anchors[i]
+        if used[anchor]:
+            continue
+        local[3] = near_height[owner[anchor]]
+        for k in range(kept.shape[0]):
+            kept[k, 3] = 0.0
+        _triples(
+            anchor, px, py, pz, log_hit, log_miss, step_m, near, start, owner, t, s, weight, used, horizon, path_s,
+            local, precision, max_range, budget, delay, hit, miss, sigma, scratch, kept,
+        )  # fmt: skip
+        for k in range(kept.shape[0]):
+            if kept[k, 3] <= 0.0:
+                break
+            for p in range(PARAMETERS):
+                trial[p] = local[p]
+            trial[0], trial[1], trial[2] = kept[k, 0], kept[k, 1], kept[k, 2]
+            pattern(trial, px, py, pz, log_hit, log_miss, step_m, delay, hit, miss)
+            sigma[:] = 1.5 * math.sqrt(s[anchor] * s[anchor] + path_s * path_s)
+            match(
+                trial[2] / REFERENCE_SPEED_M_S, delay, sigma, hit, miss, start, t, s, weight, used, horizon, NO_SCORE,
+                scratch,
+            )  # fmt: skip
+            score = settle(
+                trial, px, py, pz, log_hit, log_miss, step_m, start, t, s, weight, used, horizon, path_s, local,
+                precision, scratch,
+            )  # fmt: skip
+            if score > scores[i]:
+                scores[i] = score
+                thetas[i] = trial
+                members[i] = scratch
+
+
+@kernel
+def _triples(
+    anchor: int, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float, near: Ints,
+    start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float, path_s: float,
+    mean: Floats, precision: Floats, max_range: float, budget: int, delay: Floats, hit: Floats, miss: Floats,
+    sigma: Floats, scratch: Ints, kept: Floats,
+) -> None:  # fmt: skip
+    """Vote on the roots of triples of one anchor, nearest sensors first, and keep the best few."""
     a = owner[anchor]
     c, u, v = mean[4], mean[5], mean[6]
-    air = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6]) / c
+    doubt = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6]) / c
+    slack = GATE * math.sqrt(s[anchor] * s[anchor] + path_s * path_s)
     tx, ty, th, tt = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     corner = np.array([0, 1, 2])
     roots = np.empty((2, 3))
     trial = mean.copy()
-    kept = np.empty((PROPOSALS, 4))
-    for k in range(PROPOSALS):
-        kept[k, 3] = -np.inf
-    scratch = np.empty(px.size, dtype=np.int64)
     tx[0], ty[0], th[0], tt[0] = px[a], py[a], pz[a] - mean[3], t[anchor]
-    for one in range(near.shape[1] - 1):
-        j = near[a, one]
-        if j < 0:
-            break
-        span_j = math.hypot(px[j] - px[a], py[j] - py[a]) / (c * (1.0 - 3.0 * air)) + GATE * s[anchor]
-        for p in range(
-            start[j] + np.searchsorted(t[start[j] : start[j + 1]], t[anchor] - GATE * s[anchor]), start[j + 1]
-        ):
-            if t[p] > t[anchor] + span_j:
-                break
-            if used[p]:
-                continue
-            for two in range(one + 1, near.shape[1]):
-                k = near[a, two]
-                if k < 0:
+    count = 0
+    for two in range(1, near.shape[1]):
+        k = near[a, two]
+        if k < 0:
+            return
+        last_k = t[anchor] + math.hypot(px[k] - px[a], py[k] - py[a]) / (c * (1.0 - 3.0 * doubt)) + slack
+        first_k = first_after(t, start[k], start[k + 1], t[anchor] - slack)
+        for one in range(two):
+            j = near[a, one]
+            last_j = t[anchor] + math.hypot(px[j] - px[a], py[j] - py[a]) / (c * (1.0 - 3.0 * doubt)) + slack
+            apart = math.hypot(px[j] - px[k], py[j] - py[k]) / (c * (1.0 - 3.0 * doubt)) + slack
+            for p in range(first_after(t, start[j], start[j + 1], t[anchor] - slack), start[j + 1]):
+                if t[p] > last_j:
                     break
-                span_k = math.hypot(px[k] - px[a], py[k] - py[a]) / (c * (1.0 - 3.0 * air)) + GATE * s[anchor]
-                from_k = start[k] + np.searchsorted(t[start[k] : start[k + 1]], t[anchor] - GATE * s[anchor])
-                for q in range(from_k, start[k + 1]):
-                    if t[q] > t[anchor] + span_k:
+                if used[p]:
+                    continue
+                for q in range(first_k, start[k + 1]):
+                    if t[q] > last_k:
                         break
-                    if used[q]:
+                    if used[q] or abs(t[q] - t[p]) > apart:
                         continue
+                    count += 1
                     dj, dk = t[p] - t[anchor], t[q] - t[anchor]
+                    # In the frame that moves with the air all is still.
                     tx[1], ty[1], th[1], tt[1] = px[j] - u * dj, py[j] - v * dj, pz[j] - mean[3], t[p]
                     tx[2], ty[2], th[2], tt[2] = px[k] - u * dk, py[k] - v * dk, pz[k] - mean[3], t[q]
                     for r in range(triple_roots(tx, ty, th, tt, c, corner, roots)):
                         early = roots[r, 2] - t[anchor]
                         trial[0], trial[1] = roots[r, 0] + u * early, roots[r, 1] + v * early
-                        trial[2] = roots[r, 2] * REFERENCE_SPEED_M_S
                         if math.hypot(trial[0] - px[a], trial[1] - py[a]) > max_range:
                             continue
-                        spread = 1.5 * s[anchor] + air * (dj + dk) * 0.5
-                        score = vote(
-                            trial, px, py, pz, start, t, s, density, used, best, half_range, horizon, spread, scratch
-                        )
-                        if score > kept[PROPOSALS - 1, 3]:
-                            _insert(kept, trial[0], trial[1], trial[2], score)
-    top = -np.inf
-    for k in range(PROPOSALS):
-        if kept[k, 3] == -np.inf:
-            break
-        for p in range(PARAMETERS):
-            trial[p] = mean[p]
-        trial[0], trial[1], trial[2] = kept[k, 0], kept[k, 1], kept[k, 2]
-        vote(trial, px, py, pz, start, t, s, density, used, best, half_range, horizon, 2.0 * s[anchor], scratch)
-        score = settle(
-            trial, px, py, pz, start, t, s, density, used, best, half_range, horizon, mean, precision, scratch
-        )
-        if score > top:
-            top = score
-            theta[:] = trial
-            members[:] = scratch
-    return top
+                        pattern(trial, px, py, pz, log_hit, log_miss, step_m, delay, hit, miss)
+                        sigma[:] = 1.2 * slack / GATE + 0.5 * doubt * (dj + dk)
+                        score = match(
+                            roots[r, 2], delay, sigma, hit, miss, start, t, s, weight, used, horizon,
+                            kept[kept.shape[0] - 1, 3], scratch,
+                        )  # fmt: skip
+                        if score > kept[kept.shape[0] - 1, 3]:
+                            _insert(kept, trial[0], trial[1], roots[r, 2] * REFERENCE_SPEED_M_S, score)
+        if count > budget:
+            return
 
 
 @kernel
 def _insert(kept: Floats, x: float, y: float, b: float, score: float) -> None:
     """Put a proposal into the sorted list, in the place of a near one where there is one."""
-    last = kept.shape[0] - 1
-    place = last
+    place = kept.shape[0] - 1
     for k in range(kept.shape[0]):
-        if kept[k, 3] > -np.inf and abs(kept[k, 0] - x) + abs(kept[k, 1] - y) < 10.0:
+        if kept[k, 3] > 0.0 and abs(kept[k, 0] - x) + abs(kept[k, 1] - y) < 10.0:
             if kept[k, 3] >= score:
                 return
             place = k
@@ -289,121 +399,224 @@ def _insert(kept: Floats, x: float, y: float, b: float, score: float) -> None:
 
 
 @kernel
-def propose_all(
-    anchors: Ints, px: Floats, py: Floats, pz: Floats, start: Ints, owner: Ints, near: Ints, near_height: Floats,
-    t: Floats, s: Floats, density: Floats, used: Bools, best: float, half_range: float, horizon: float, mean: Floats,
-    precision: Floats, max_range: float, thetas: Floats, members: Ints, scores: Floats,
-) -> None:  # fmt: skip
-    """Find, for each of many picks, the best shot heard first there.
+def back_project(
+    delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, owner: Ints, t: Floats, s: Floats,
+    weight: Floats, used: Bools, horizon: float, threshold: float, apart_s: float, origins: Floats, members: Ints,
+    scores: Floats,
+) -> int:  # fmt: skip
+    """Find the shots of one known pattern: every pick names an origin time, and all sensors vote on it.
 
     Parameters
     ----------
-    anchors : numpy.ndarray, shape (k,)
-        The picks.
-    px, py, pz, start, owner, near, t, s, density, used, best, half_range, horizon, mean, precision, max_range
-        As in `propose`.
-    near_height : numpy.ndarray, shape (m,)
-        Mean height of the sensors around each sensor [m]: the prior mean of a source's height there.
-    thetas, members, scores : numpy.ndarray, shape (k, 7), (k, m), (k,)
-        Receive the shots, their picks and their log-likelihood ratios.
+    delay, sigma, hit, miss, start, t, s, weight, used, horizon
+        As in `match`; `used` is changed, as no pick belongs to two shots.
+    owner : numpy.ndarray, shape (n,)
+        Each pick's sensor.
+    threshold : float
+        Least log-likelihood ratio of a shot.
+    apart_s : float
+        Least time between two shots of one place [s].
+    origins, members, scores : numpy.ndarray, shape (n,), (n, m), (n,)
+        Receive the shots in order of their score.
+
+    Returns
+    -------
+    int
+        How many there are.
     """
-    local = mean.copy()
-    for i in range(anchors.size):
-        local[3] = near_height[owner[anchors[i]]]
-        scores[i] = propose(
-            anchors[i], px, py, pz, start, owner, near, t, s, density, used, best, half_range, horizon, local, precision,
-            max_range, thetas[i], members[i],
-        )  # fmt: skip
+    m, n = delay.size, t.size
+    own = used.copy()
+    moments, worth = np.empty(n), np.empty(n)
+    scratch = np.empty(m, dtype=np.int64)
+    for q in range(n):
+        moments[q] = t[q] - delay[owner[q]]
+        worth[q] = NO_SCORE
+        if not own[q]:
+            worth[q] = _at(moments, q, delay, sigma, hit, miss, start, t, s, weight, own, horizon, threshold, scratch)
+    count = 0
+    while count < n:
+        q = int(np.argmax(worth))
+        if worth[q] < threshold:
+            break
+        now = _at(moments, q, delay, sigma, hit, miss, start, t, s, weight, own, horizon, threshold, scratch)
+        if now < worth[q] - 1e-9:
+            worth[q] = now  # another shot took a pick of it
+            continue
+        worth[q] = NO_SCORE
+        clash = False
+        for other in range(count):
+            clash = clash or abs(origins[other] - moments[q]) < apart_s
+        if clash:
+            continue
+        origins[count], scores[count] = moments[q], now
+        members[count] = scratch
+        for k in range(m):
+            if scratch[k] >= 0:
+                own[scratch[k]] = True
+        count += 1
+    return count
 
 
 @kernel
-def choose(
-    px: Floats, py: Floats, pz: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, density: Floats, used: Bools,
-    best: float, half_range: float, horizon: float, mean: Floats, precision: Floats, threshold: float, fewest: int, echo_rate: float,
-    echo_tail_s: float, thetas: Floats, members: Ints, scores: Floats, chosen: Ints,
-    worth: Floats,
-) -> int:  # fmt: skip
-    """Choose among proposed shots, best first, so that each pick belongs to one shot.
+def _at(
+    moments: Floats, q: int, delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, t: Floats,
+    s: Floats, weight: Floats, used: Bools, horizon: float, threshold: float, members: Ints,
+) -> float:  # fmt: skip
+    """Score the shot at one origin time, moved to where its picks put it."""
+    score = match(moments[q], delay, sigma, hit, miss, start, t, s, weight, used, horizon, threshold - 12.0, members)
+    if score == NO_SCORE:
+        return score
+    for _ in range(2):
+        moment = _origin(members, delay, sigma, t, s)
+        if abs(moment - moments[q]) < 1e-6:
+            break
+        moments[q] = moment
+        score = match(moment, delay, sigma, hit, miss, start, t, s, weight, used, horizon, NO_SCORE, members)
+    return score
 
-    A chosen shot explains the echoes that follow its arrivals, so the density of picks there grows and later
-    proposals built of echoes lose their support.
+
+@kernel
+def _origin(members: Ints, delay: Floats, sigma: Floats, t: Floats, s: Floats) -> float:
+    """Average what a shot's picks say of its origin time."""
+    total, mass = 0.0, 0.0
+    for k in range(members.size):
+        q = members[k]
+        if q >= 0:
+            w = 1.0 / (s[q] * s[q] + sigma[k] * sigma[k])
+            total += w * (t[q] - delay[k])
+            mass += w
+    return total / mass if mass > 0.0 else 0.0
+
+
+@kernel
+def average_pattern(
+    members: Ints, count: int, t: Floats, s: Floats, delay: Floats, sigma: Floats, origins: Floats, mean_delay: Floats,
+    heard: Ints,
+) -> None:  # fmt: skip
+    """Average the pattern of several shots of one place, each with an origin time of its own.
 
     Parameters
     ----------
-    px, py, pz, start, owner, t, s, density, used, best, half_range, horizon, mean, precision
-        As in `propose`; `density` and `used` are changed.
-    threshold : float
-        Least log-likelihood ratio of a shot.
+    members : numpy.ndarray, shape (k, m)
+        Each shot's picks, or -1.
+    count : int
+        How many shots.
+    t, s : numpy.ndarray, shape (n,)
+        Picks' times and standard deviations [s].
+    delay, sigma : numpy.ndarray, shape (m,)
+        The pattern so far.
+    origins : numpy.ndarray, shape (k,)
+        Origin times to begin with [s]; become those that fit the average.
+    mean_delay, heard : numpy.ndarray, shape (m,)
+        Receive the averaged delays [s], and by how many shots each is known.
+    """
+    m = delay.size
+    for k in range(m):
+        mean_delay[k] = delay[k]
+    for _ in range(6):
+        for k in range(m):
+            total, heard[k] = 0.0, 0
+            for i in range(count):
+                if members[i, k] >= 0:
+                    total += t[members[i, k]] - origins[i]
+                    heard[k] += 1
+            if heard[k] > 0:
+                mean_delay[k] = total / heard[k]
+        for i in range(count):
+            total, mass = 0.0, 0.0
+            for k in range(m):
+                q = members[i, k]
+                if q >= 0 and (heard[k] > 1 or count == 1):
+                    w = 1.0 / (s[q] * s[q])
+                    total += w * (t[q] - mean_delay[k])
+                    mass += w
+            if mass > 0.0:
+                origins[i] = total / mass
+
+
+@kernel
+def select(
+    delay: Floats, sigma: Floats, hit: Floats, miss: Floats, origins: Floats, cost: Floats, place_x: Floats,
+    place_y: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float,
+    fewest: int, apart_s: float, apart_m: float, echo_rate: float, echo_tail_s: float, chosen: Ints, members: Ints,
+    scores: Floats,
+) -> int:  # fmt: skip
+    """Choose among candidate shots, the most certain first, so that each pick belongs to one shot.
+
+    A candidate whose picks were taken is scored again by what is left. The echoes of a chosen shot are expected at its
+    sensors, so that candidates made of echoes lose their support.
+
+    Parameters
+    ----------
+    delay, sigma, hit, miss : numpy.ndarray, shape (k, m)
+        The candidates' patterns, as in `match`.
+    origins, cost : numpy.ndarray, shape (k,)
+        Their origin times [s]; become what their picks say. What each must bring [nats].
+    place_x, place_y : numpy.ndarray, shape (k,)
+        Their places [m].
+    start, t, s, weight, used, horizon
+        As in `match`; `used` and `weight` are changed.
+    owner : numpy.ndarray, shape (n,)
+        Each pick's sensor.
     fewest : int
         Least number of picks of a shot.
+    apart_s, apart_m : float
+        No two shots nearer in time [s] than this come from places nearer than this [m].
     echo_rate, echo_tail_s : float
         How many echoes follow an arrival, and over what time they decay [s].
-    thetas, members, scores : numpy.ndarray, shape (k, 7), (k, m), (k,)
-        Proposals; become the shots as chosen.
-    chosen, worth : numpy.ndarray, shape (k,)
-        Receive the indices of the chosen, and their log-likelihood ratios.
+    chosen : numpy.ndarray, shape (k,)
+        Receives the indices of the chosen candidates.
+    members, scores : numpy.ndarray, shape (k, m), (k,)
+        Receive their picks and log-likelihood ratios, in the order of `chosen`.
 
     Returns
     -------
     int
         How many were chosen.
     """
+    n, m = delay.shape
+    net = np.empty(n)
+    version = np.zeros(n, dtype=np.int64)
+    scratch = np.empty(m, dtype=np.int64)
+    for i in range(n):
+        net[i] = _at(origins, i, delay[i], sigma[i], hit[i], miss[i], start, t, s, weight, used, horizon, 0.0, scratch)
+        net[i] -= cost[i]
     count = 0
-    local = mean.copy()
-    fresh = np.zeros(scores.size, dtype=np.int64)
-    version = 0
-    while count < scores.size:
-        top = np.argmax(scores)
-        if scores[top] < threshold:
+    while count < n:
+        i = int(np.argmax(net))
+        if net[i] <= 0.0:
             break
-        if fresh[top] < version:
-            # Others were chosen since: what is left for this one?
-            local[3] = thetas[top, 3]
-            scores[top] = settle(
-                thetas[top], px, py, pz, start, t, s, density, used, best, half_range, horizon, local, precision, members[top]
-            ) if _free(members[top], used) else _again(
-                thetas[top], px, py, pz, start, t, s, density, used, best, half_range, horizon, local, precision, members[top]
-            )  # fmt: skip
-            fresh[top] = version
+        now = _at(origins, i, delay[i], sigma[i], hit[i], miss[i], start, t, s, weight, used, horizon, 0.0, scratch)
+        if now - cost[i] < net[i] - 1e-9 and version[i] < 50:
+            net[i] = now - cost[i]
+            version[i] += 1
             continue
+        net[i] = NO_SCORE
         hits = 0
-        for k in range(px.size):
-            if members[top, k] >= 0:
-                hits += 1
-        if hits < fewest:
-            scores[top] = -np.inf
+        for k in range(m):
+            hits += scratch[k] >= 0
+        clash = hits < fewest
+        for j in range(count):
+            o = chosen[j]
+            if abs(origins[o] - origins[i]) < apart_s:
+                clash = clash or math.hypot(place_x[o] - place_x[i], place_y[o] - place_y[i]) < apart_m
+        if clash:
             continue
-        chosen[count] = top
-        worth[count] = scores[top]
+        chosen[count], scores[count] = i, now
+        members[count] = scratch
         count += 1
-        scores[top] = -np.inf
-        version += 1
-        for k in range(px.size):
-            q = members[top, k]
-            if q < 0:
-                continue
-            used[q] = True
-            for e in range(q + 1, start[k + 1]):
-                lag = t[e] - t[q]
-                if lag > 5.0 * echo_tail_s:
-                    break
-                density[e] += echo_rate / echo_tail_s * math.exp(-lag / echo_tail_s)
+        for k in range(m):
+            if scratch[k] >= 0:
+                used[scratch[k]] = True
+                _expect_echoes(scratch[k], start[k + 1], t, weight, echo_rate, echo_tail_s)
     return count
 
 
 @kernel
-def _free(members: Ints, used: Bools) -> bool:
-    for k in range(members.size):
-        if members[k] >= 0 and used[members[k]]:
-            return False
-    return True
-
-
-@kernel
-def _again(
-    theta: Floats, px: Floats, py: Floats, pz: Floats, start: Ints, t: Floats, s: Floats, density: Floats, used: Bools,
-    best: float, half_range: float, horizon: float, mean: Floats, precision: Floats, members: Ints,
-) -> float:  # fmt: skip
-    """Assign picks anew where some were taken, then settle."""
-    vote(theta, px, py, pz, start, t, s, density, used, best, half_range, horizon, 0.0, members)
-    return settle(theta, px, py, pz, start, t, s, density, used, best, half_range, horizon, mean, precision, members)
+def _expect_echoes(q: int, past: int, t: Floats, weight: Floats, echo_rate: float, echo_tail_s: float) -> None:
+    """Lower the weight of the picks that may be echoes of one."""
+    for e in range(q + 1, past):
+        lag = t[e] - t[q]
+        if lag > 5.0 * echo_tail_s:
+            break
+        weight[e] = min(weight[e], lag / echo_tail_s - math.log(echo_rate / echo_tail_s))

@@ -23,7 +23,7 @@ import numpy as np
 from agls.config import SiteConfig
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
-from agls.locate.search import THRESHOLD_NATS, Array, Found, Picks, find_shots
+from agls.locate.search import Array, Found, Picks, find_shots
 from agls.locate.solve import Air, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Arrival, Detection, Rejection, Shot, UtcNs, format_utc
@@ -167,12 +167,18 @@ class Associator:
 
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
-        self.look_ns, self.looked_ns = NEVER_NS, now_ns
         horizon_ns = now_ns - min(self.settle_ns, EARLY_SETTLE_NS)
-        groups = self._find(self.held, horizon_ns, THRESHOLD_NATS + EARLY_NATS)
+        groups = [group for group in self._find(self.held, horizon_ns) if self._sure(group, horizon_ns)]
         out, fallen = self._tell(groups, now_ns, final=False)
         self.told += fallen  # not yet: what comes may bear them out
+        # Look again when the next detection's shot could have been heard by all, if nothing comes before.
+        waits = (held.toa_ns + self.zone_ns + EARLY_SETTLE_NS + 1 for held in self.held)
+        self.look_ns, self.looked_ns = next((due_ns for due_ns in waits if due_ns > now_ns), NEVER_NS), now_ns
         return out
+
+    def _sure(self, group: _Group, horizon_ns: int) -> bool:
+        """Say whether a shot may be told: all could have heard it, or much speaks for it."""
+        return group.members[0].toa_ns + self.zone_ns <= horizon_ns or group.found.surplus >= EARLY_NATS
 
     def _decide(self, now_ns: int) -> list[Shot | Rejection]:
         """Decide the shots heard first in the zone, and let go of what was heard there."""
@@ -201,7 +207,7 @@ class Associator:
         for key in keys:
             del self.by_key[key]
 
-    def _find(self, window: list[_Held], horizon_ns: int, threshold: float = THRESHOLD_NATS) -> list[_Group]:
+    def _find(self, window: list[_Held], horizon_ns: int) -> list[_Group]:
         """Search a window for shots."""
         if len({held.sensor for held in window}) < self.settings.min_sensors_count:
             return []
@@ -209,7 +215,7 @@ class Associator:
         picks = self._picks([(one.sensor, one.toa_ns, one.detection.toa_sigma_s) for one in window], reference_ns)
         heard = self._picks([(sensor, toa_ns, 0.0) for sensor, toa_ns in self.heard], reference_ns)
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
-        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, heard, threshold)
+        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, heard)
         return [_Group(shot, tuple(window[k] for k in shot.members), reference_ns) for shot in found]
 
     def _picks(self, rows: list[tuple[int, int, float]], reference_ns: int) -> Picks:

@@ -6,26 +6,36 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
 from agls.config import Locating
 from agls.locate import _search
-from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
-from agls.locate._search import NEIGHBOURS, Ints
+from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
+from agls.locate._search import GATE, TABLE, Bools, Ints
 from agls.locate.solve import Air, Height, prior
 
 DENSITY_WINDOW_S = 4.0
 DENSITY_FLOOR_COUNT = 0.3  # a sensor that reported nothing else may still report something
-THRESHOLD_NATS = 15.0
+BURST_S = 4.0  # shots are asked for within so long of each other
+MARGIN_M = 200.0  # and within so far of the sensors
+LEAST_NATS = 4.0  # below this nothing is worth looking at
 HEIGHT_SIGMA_M = 20.0
 DETECT_BEST = 0.95
 HALF_RANGE_SHARE = 0.45  # of the maximum range: where half of the sensors still hear
 ECHO_RATE = 1.7  # echoes per direct arrival in a city (63 % of the Pittsburgh pulses are not direct)
 ECHO_TAIL_S = 0.3
-SAME_PLACE_M = 40.0
+ECHO_LAG_S, SAME_LAG_S = 1.0, 0.008  # an echo's lag is short, and the same each time
 FASTEST_S = 0.042  # no weapon cycles faster than this: a second shot from one place so soon is an echo near the muzzle
+SAME_PLACE_M = 40.0
+TRIPLES = 1500
+POOL_ROUNDS = 3
+PASSES = 3
+NEIGHBOURS = 6
+POOL_M = 6.0  # proposals this near each other may be one place
+UNSURE_S = 0.001  # a place known from one shot predicts no delay better than this
 
 
 @dataclass(frozen=True)
@@ -122,12 +132,67 @@ class Found:
         Indices of its picks, one per sensor, ordered by time.
     score : float
         Log-likelihood ratio against clutter.
+    surplus : float
+        How much of it is left once the places and times the shot could have had are paid for.
     """
 
     origin_s: float
     place_m: tuple[float, float, float]
     members: tuple[int, ...]
     score: float
+    surplus: float
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Picks sorted by sensor and time, and all that the kernels need with them, relative to the array's middle."""
+
+    array: Array
+    order: Ints
+    reference_s: float
+    t: Floats
+    s: Floats
+    owner: Ints
+    start: Ints
+    weight: Floats
+    horizon: float
+    path_s: float
+    mean: Floats
+    precision: Floats
+    max_range_m: float
+    fewest: int
+
+    def mean_at(self, theta: Floats) -> Floats:
+        """Take the prior means with the height that is usual around a place."""
+        mean = self.mean.copy()
+        apart = np.hypot(*(self.array.positions_m[:, :2] - self.array.middle_m[:2] - theta[:2]).T)
+        mean[3] = self.array.near_height_m[int(np.argmin(apart))]
+        return mean
+
+    @property
+    def sensors(self) -> tuple[Floats, Floats, Floats]:
+        px, py, pz = np.ascontiguousarray((self.array.positions_m - self.array.middle_m).T)
+        return px, py, pz
+
+    @property
+    def hearing(self) -> tuple[Floats, Floats, float]:
+        """Tables of the log-probabilities to hear and to miss a shot, by distance."""
+        step_m = 2.0 * self.max_range_m / TABLE
+        half_m = HALF_RANGE_SHARE * self.max_range_m
+        distance = (np.arange(TABLE) + 0.5) * step_m
+        heard = DETECT_BEST / (1.0 + np.exp(np.minimum(4.0 * (distance - half_m) / half_m, 50.0)))
+        return np.log(heard), np.log1p(-heard), step_m
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A place that shots may come from: its pattern of delays, and what each shot there must bring [nats]."""
+
+    theta: Floats
+    delay: Floats
+    sigma: Floats
+    origins: Floats
+    cost: float
 
 
 def find_shots(
@@ -137,7 +202,6 @@ def find_shots(
     settings: Locating,
     horizon_s: float = math.inf,
     heard: Picks | None = None,
-    threshold: float = THRESHOLD_NATS,
 ) -> list[Found]:
     """Find the shots that explain picks, each pick in at most one.
 
@@ -155,87 +219,232 @@ def find_shots(
         Until when all that was heard is among `picks` [s]: a sensor's silence after that says nothing.
     heard : Picks, optional
         Direct arrivals of shots decided before; their echoes may be among `picks`.
-    threshold : float, optional
-        Least log-likelihood ratio of a shot.
 
     Returns
     -------
     list of Found
         Shots in order of their origin time.
     """
-    count = len(picks.toa_s)
-    if count < settings.min_sensors_count or len(array.sensor_ids) < settings.min_sensors_count:
+    if len(picks.toa_s) < settings.min_sensors_count or len(array.sensor_ids) < settings.min_sensors_count:
         return []
+    window = _window(picks, array, air, settings, horizon_s, heard)
+    places: list[_Place] = []
+    shots: list[Found] = []
+    used = np.zeros(len(window.t), dtype=np.bool_)
+    for _ in range(PASSES):
+        more = _candidates(window, used)
+        if not more:
+            break
+        places += more
+        before = len(shots)
+        used, shots = _choose(window, places)
+        if len(shots) == before:
+            break
+        # What is explained is clutter no longer, so the rest stands out more, but for the echoes that are due.
+        window = replace(window, weight=_log_rarity(window.t, window.start, used))
+        for q in np.flatnonzero(used):
+            _add_echoes(window.weight, window, int(window.owner[q]), float(window.t[q]))
+    return _without_repeated_echoes(shots)
+
+
+def _without_repeated_echoes(shots: list[Found]) -> list[Found]:
+    """Leave out places whose every shot follows one of another place by the same lag: a wall fires no gun."""
+    echoes: set[int] = set()
+    by_place: dict[tuple[float, float, float], list[Found]] = {}
+    for shot in shots:
+        by_place.setdefault(shot.place_m, []).append(shot)
+    groups = sorted(by_place.values(), key=lambda group: -sum(shot.score for shot in group))
+    for k, group in enumerate(groups):
+        for leader in groups[:k]:
+            lags = [
+                min((s.origin_s - o.origin_s for o in leader if o.origin_s < s.origin_s), default=math.inf)
+                for s in group
+            ]
+            if len(group) > 1 and max(lags) < ECHO_LAG_S and max(lags) - min(lags) < SAME_LAG_S:
+                echoes.update(id(shot) for shot in group)
+    return [shot for shot in shots if id(shot) not in echoes]
+
+
+def _candidates(window: _Window, used: Bools) -> list[_Place]:
+    """Propose places: each pick's best shot alone, and places that several of these agree on, with all their shots."""
+    thetas, scores = _proposals(window, used, window.weight)
+    order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
+    thetas = thetas[order]
+    places = [_single(window, theta) for theta in thetas]
+    apart_m = max(POOL_M, 1.5 * window.path_s * window.mean[4])
+    grouped = np.zeros(len(thetas), dtype=np.bool_)
+    for i, theta in enumerate(thetas):
+        if grouped[i]:
+            continue
+        near = np.hypot(thetas[:, 0] - theta[0], thetas[:, 1] - theta[1]) < apart_m
+        grouped |= near
+        moments = thetas[near, 2] / REFERENCE_SPEED_M_S
+        if np.ptp(moments) > FASTEST_S:
+            place = _pool(window, theta, used, window.weight)
+            places += [place] if place is not None else []
+    return places
+
+
+def _single(window: _Window, theta: Floats) -> _Place:
+    m = len(window.array.near)
+    delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
+    _search.pattern(theta, *window.sensors, *window.hearing, delay, hit, miss)
+    origin = np.array([theta[2] / REFERENCE_SPEED_M_S])
+    return _Place(theta, delay, np.full(m, window.path_s), origin, _cost(window, 1))
+
+
+def _proposals(window: _Window, used: Bools, weight: Floats) -> tuple[Floats, Floats]:
+    anchors = np.argsort(window.t, kind="stable").astype(np.int64)
+    count = len(anchors)
+    thetas, members, scores = np.empty((count, 7)), np.empty((count, len(window.array.near)), np.int64), np.empty(count)
+    _search.propose(
+        anchors, *window.sensors, *window.hearing, window.array.near, window.array.near_height_m, window.start,
+        window.owner, window.t, window.s, weight, used, window.horizon, window.path_s, window.mean,
+        window.precision, window.max_range_m, TRIPLES, thetas, members, scores,
+    )  # fmt: skip
+    return thetas, scores
+
+
+def _cost(window: _Window, shots: int) -> float:
+    """Say what each of several shots of one place must bring: the logarithm of the places and times it could have had.
+
+    The place is paid for once by all its shots, and a place that fires often is likelier to fire now.
+    """
+    sigma_s = math.hypot(window.path_s, float(np.median(window.s)))
+    x_m, y_m = np.ptp(window.array.positions_m[:, :2], axis=0) + 2 * MARGIN_M
+    place = math.log(float(x_m * y_m) / (2 * math.pi * (float(window.mean[4]) * sigma_s) ** 2))
+    return math.log(BURST_S / (2.5 * sigma_s * shots)) + max(place, 0.0) / shots
+
+
+def _pool(window: _Window, theta: Floats, used: Bools, weight: Floats) -> _Place | None:
+    """Find all shots from about one place, and from all of them the place's pattern; repeat."""
+    count, m = len(window.t), len(window.array.near)
+    delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
+    theta = theta.copy()
+    _search.pattern(theta, *window.sensors, *window.hearing, delay, hit, miss)
+    sigma = np.full(m, max(window.path_s, UNSURE_S))
+    origins, members, scores = np.empty(count), np.empty((count, m), dtype=np.int64), np.empty(count)
+    worth, place = -math.inf, None
+    for _ in range(POOL_ROUNDS):
+        number = _search.back_project(
+            delay, sigma, hit, miss, window.start, window.owner, window.t, window.s, weight, used, window.horizon,
+            LEAST_NATS, FASTEST_S, origins, members, scores,
+        )  # fmt: skip
+        enough = [i for i in range(number) if (members[i] >= 0).sum() >= window.fewest]
+        now = float((scores[enough] - LEAST_NATS).sum())
+        if len(enough) < 2 or now <= worth + 1e-6:
+            return place
+        worth, place = (
+            now,
+            _Place(theta.copy(), delay.copy(), sigma.copy(), origins[enough], _cost(window, len(enough))),
+        )
+        _learn_pattern(window, members[enough], origins[enough], delay, sigma, theta, hit, miss)
+    return place
+
+
+def _learn_pattern(
+    window: _Window, members: Ints, origins: Floats, delay: Floats, sigma: Floats, theta: Floats, hit: Floats,
+    miss: Floats,
+) -> None:  # fmt: skip
+    """Average the shots of a place into its pattern, and fit the place to the pattern as if it were one shot.
+
+    The path's part of each delay is common to all shots, so it is in the average as it is in each of them: only the
+    picks' part has shrunk. Where the pattern was never heard it is the place's prediction, with the path's uncertainty.
+    """
+    m = len(delay)
+    mean_delay, heard = np.empty(m), np.empty(m, dtype=np.int64)
+    shots = len(origins)
+    _search.average_pattern(members, shots, window.t, window.s, delay, sigma, origins.copy(), mean_delay, heard)
+    known = np.flatnonzero(heard > 0)
+    pick_s = float(np.median(window.s))
+    px, py, pz = (axis[known] for axis in window.sensors)
+    spread = np.sqrt(window.path_s**2 + pick_s**2 / heard[known])
+    start = theta.copy()
+    start[2] = 0.0
+    weights, residuals = np.empty(len(known)), np.empty(len(known))
+    refine(
+        px, py, pz, mean_delay[known], spread, start, window.mean_at(theta), window.precision, GATE, PARAMETERS,
+        weights, residuals,
+    )  # fmt: skip
+    shift = start[2] / REFERENCE_SPEED_M_S
+    theta[:] = start
+    _search.pattern(theta, *window.sensors, *window.hearing, delay, hit, miss)
+    sigma[:] = max(window.path_s, UNSURE_S)
+    # A delay heard n times tells the next one to a pick's error over the root of n; heard once, it may be an echo's.
+    often = known[heard[known] > 1]
+    delay[often] = mean_delay[often] - shift
+    sigma[often] = pick_s / np.sqrt(heard[often]) + 0.0003
+
+
+def _choose(window: _Window, places: list[_Place]) -> tuple[Bools, list[Found]]:
+    """Let the shots of all places compete for picks, best first, each with what is left when its turn comes."""
+    m = len(window.array.near)
+    rows = [(place, float(origin)) for place in places for origin in place.origins]
+    delay, sigma = np.array([place.delay for place, _ in rows]), np.array([place.sigma for place, _ in rows])
+    hit, miss, scratch = np.empty((len(rows), m)), np.empty((len(rows), m)), np.empty(m)
+    for i, (place, _) in enumerate(rows):
+        _search.pattern(place.theta, *window.sensors, *window.hearing, scratch, hit[i], miss[i])
+    origins = np.array([origin for _, origin in rows])
+    cost = np.array([place.cost for place, _ in rows])
+    xy = np.array([place.theta[:2] for place, _ in rows])
+    used, weight = np.zeros(len(window.t), dtype=np.bool_), window.weight.copy()
+    chosen, scores = np.empty(len(rows), dtype=np.int64), np.empty(len(rows))
+    members = np.empty((len(rows), m), dtype=np.int64)
+    number = _search.select(
+        delay, sigma, hit, miss, origins, cost, xy[:, 0], xy[:, 1], window.start, window.owner, window.t, window.s,
+        weight, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, ECHO_RATE, ECHO_TAIL_S, chosen, members,
+        scores,
+    )  # fmt: skip
+    found = [
+        _found(window, rows[i][0], float(origins[i]), members[k], float(scores[k]))
+        for k, i in enumerate(chosen[:number])
+    ]
+    return used, sorted(found, key=lambda shot: shot.origin_s)
+
+
+def _window(picks: Picks, array: Array, air: Air, settings: Locating, horizon_s: float, heard: Picks | None) -> _Window:
     order = np.lexsort((picks.toa_s, picks.sensor))
     reference_s = float(picks.toa_s.min())
     t = np.ascontiguousarray(picks.toa_s[order] - reference_s)
     owner = picks.sensor[order].astype(np.int64)
     start = np.searchsorted(owner, np.arange(len(array.sensor_ids) + 1)).astype(np.int64)
-    sigma = np.hypot(picks.sigma_s[order], settings.path_sigma_s)
-    density = _density(t, start)
-    if heard is not None:
-        _add_echoes(density, t, start, heard.sensor, heard.toa_s - reference_s)
-    px, py, pz = np.ascontiguousarray((array.positions_m - array.middle_m).T)
     mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
-    anchors = np.argsort(t, kind="stable").astype(np.int64)
-    used = np.zeros(count, dtype=np.bool_)
-    thetas, scores = np.empty((count, len(mean))), np.empty(count)
-    members = np.full((count, len(px)), -1, dtype=np.int64)
-    hearing = (DETECT_BEST, HALF_RANGE_SHARE * settings.max_range_m, horizon_s - reference_s)
-    _search.propose_all(
-        anchors, px, py, pz, start, owner, array.near, array.near_height_m, t, sigma, density, used, *hearing,
-        mean, precision, settings.max_range_m, thetas, members, scores,
+    window = _Window(
+        array, order, reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, _log_rarity(t, start, np.zeros(len(t), dtype=np.bool_)),
+        min(horizon_s - reference_s, 1e9), settings.path_sigma_s, mean, precision, settings.max_range_m,
+        settings.min_sensors_count,
     )  # fmt: skip
-    chosen, worth = np.empty(count, dtype=np.int64), np.empty(count)
-    number = _search.choose(
-        px, py, pz, start, owner, t, sigma, density, used, *hearing, mean, precision, threshold,
-        settings.min_sensors_count, ECHO_RATE, ECHO_TAIL_S, thetas, members, scores, chosen, worth,
-    )  # fmt: skip
-    found = [
-        _found(thetas[i], members[i], order, t, float(score), array, reference_s)
-        for i, score in zip(chosen[:number], worth, strict=False)
-    ]
-    return _without_muzzle_echoes(sorted(found, key=lambda shot: shot.origin_s))
+    if heard is not None:
+        for k, arrived in zip(heard.sensor, heard.toa_s - reference_s, strict=True):
+            _add_echoes(window.weight, window, int(k), float(arrived))
+    return window
 
 
-def _density(t: Floats, start: Ints) -> Floats:
-    """Count the other picks around each pick at its own sensor, per second."""
-    density = np.empty(len(t))
-    for first, past in zip(start[:-1], start[1:], strict=True):
+def _log_rarity(t: Floats, start: Ints, explained: Bools) -> Floats:
+    """Take the negative logarithm of how many other unexplained picks a second there are around each, at its sensor."""
+    weight = np.empty(len(t))
+    for first, past in pairwise(start):
         own = t[first:past]
-        around = np.searchsorted(own, own + DENSITY_WINDOW_S / 2) - np.searchsorted(own, own - DENSITY_WINDOW_S / 2)
-        density[first:past] = (around - 1 + DENSITY_FLOOR_COUNT) / DENSITY_WINDOW_S
-    return density
+        rest = own[~explained[first:past]]
+        around = np.searchsorted(rest, own + DENSITY_WINDOW_S / 2) - np.searchsorted(rest, own - DENSITY_WINDOW_S / 2)
+        others = np.maximum(around - ~explained[first:past], 0)
+        weight[first:past] = -np.log((others + DENSITY_FLOOR_COUNT) / DENSITY_WINDOW_S)
+    return weight
 
 
-def _add_echoes(density: Floats, t: Floats, start: Ints, sensor: Ints, direct_s: Floats) -> None:
-    """Raise the density of picks that may be echoes of what was decided before."""
-    for k, arrived in zip(sensor, direct_s, strict=True):
-        lag = t[start[k] : start[k + 1]] - arrived
-        density[start[k] : start[k + 1]] += np.where(
-            lag > 0, ECHO_RATE / ECHO_TAIL_S * np.exp(-lag.clip(0) / ECHO_TAIL_S), 0
-        )
-
-
-def _found(
-    theta: Floats, members: Ints, order: Ints, t: Floats, score: float, array: Array, reference_s: float
-) -> Found:
-    own = members[members >= 0]
-    own = own[np.argsort(t[own], kind="stable")]
-    x, y, z = (float(theta[k] + array.middle_m[axis]) for axis, k in enumerate((0, 1, 3)))
-    return Found(
-        float(theta[2]) / REFERENCE_SPEED_M_S + reference_s, (x, y, z), tuple(int(order[k]) for k in own), score
+def _add_echoes(weight: Floats, window: _Window, sensor: int, arrived: float) -> None:
+    """Lower the weight of picks that may be echoes of an arrival decided before."""
+    own = slice(window.start[sensor], window.start[sensor + 1])
+    lag = window.t[own] - arrived
+    expected = np.where(
+        (lag > 0) & (lag < 5 * ECHO_TAIL_S), lag / ECHO_TAIL_S - math.log(ECHO_RATE / ECHO_TAIL_S), math.inf
     )
+    weight[own] = np.minimum(weight[own], expected)
 
 
-def _without_muzzle_echoes(found: list[Found]) -> list[Found]:
-    """Leave out shots that follow another from the same place faster than any weapon fires."""
-    kept: list[Found] = []
-    for shot in found:
-        echo = any(
-            shot.origin_s - other.origin_s < FASTEST_S and math.dist(shot.place_m[:2], other.place_m[:2]) < SAME_PLACE_M
-            for other in kept
-        )
-        if not echo:
-            kept.append(shot)
-    return kept
+def _found(window: _Window, place: _Place, origin: float, members: Ints, score: float) -> Found:
+    own = members[members >= 0]
+    own = own[np.argsort(window.t[own], kind="stable")]
+    x, y, z = (float(place.theta[k] + window.array.middle_m[axis]) for axis, k in enumerate((0, 1, 3)))
+    picks = tuple(int(window.order[k]) for k in own)
+    return Found(origin + window.reference_s, (x, y, z), picks, score, score - place.cost)
