@@ -87,4 +87,4 @@ def lead_in(beginning: NDArray[np.float32], rate_hz: float) -> NDArray[np.float3
     turn = np.exp(2j * np.pi * np.random.default_rng(0).random(grid.size))
     noise = np.fft.irfft(grid * turn, frames)
     loudness = np.sqrt(np.mean(quietest**2) / max(float(np.mean(noise**2)), 1e-30))
-    return np.asarray(noise * loudness, np.float32)
+    return np.asarray(np.median(beginning) + noise * loudness, np.float32)
