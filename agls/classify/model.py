@@ -83,7 +83,8 @@ class Judgement:
     llr : dict of str to float
         Natural-log likelihood ratio of each class against all the others, free of prior.
     label : str
-        The likeliest class, or ``unknown`` where nothing like it was in the training.
+        Gunshot where that is likelier than not at even prior, else the likeliest other class; ``unknown`` where nothing
+        like it was in the training.
     distance : float
         How far from the training impulses, 1 at the edge.
     """
@@ -167,8 +168,7 @@ class Model:
         llr: dict[Label, float] = {
             label: round(float(ratio), 4) for label, ratio in zip(self.content.classes, ratios, strict=True)
         }
-        label: Label = "unknown" if distance > 1 else max(llr, key=lambda one: llr[one])
-        return Judgement(llr, label, distance)
+        return Judgement(llr, _label(llr, distance), distance)
 
     @cached_property
     def _arrays(self) -> tuple[Floats, ...]:
@@ -179,6 +179,15 @@ class Model:
     @cached_property
     def _layers(self) -> list[tuple[Floats, Floats]]:
         return [(np.array(layer.weights), np.array(layer.bias)) for layer in self.content.layers]
+
+
+def _label(llr: dict[Label, float], distance: float) -> Label:
+    """Name the class, so that gunshot and a probability above one half (at even prior) always go together."""
+    if distance > 1:
+        return "unknown"
+    if llr["gunshot"] > 0:
+        return "gunshot"
+    return max((label for label in llr if label != "gunshot"), key=lambda label: llr[label])
 
 
 def scores(layers: Sequence[tuple[Floats, Floats]], standard: Floats) -> Floats:

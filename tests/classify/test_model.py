@@ -55,6 +55,7 @@ def test_no_features_are_too_wild_to_be_weighed(shipped, row):
     judgement = shipped.examine_features(np.array(row))
     assert all(-50 <= ratio <= 50 for ratio in judgement.llr.values())
     assert judgement.distance >= 0
+    assert judgement.label == "unknown" or (judgement.label == "gunshot") == (judgement.llr["gunshot"] > 0)
 
 
 def test_what_is_far_from_all_training_is_unknown(shipped):
