@@ -57,13 +57,48 @@ class Stages(Protocol):
     """What a desk drives: `agls.pipeline.Hub`, or a stand-in of a test."""
 
     def feed(self, message: Inbound, received_ns: int) -> list[Outbound]:
-        """See `agls.pipeline.Hub.feed`."""
+        """Take in what a node said.
+
+        Parameters
+        ----------
+        message : Inbound
+            A detection, heartbeat or status.
+        received_ns : int
+            When the hub received it, UTC.
+
+        Returns
+        -------
+        list of Outbound
+            What follows.
+        """
 
     def advance(self, now_ns: int) -> list[Outbound]:
-        """See `agls.pipeline.Hub.advance`."""
+        """Let time pass.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC.
+
+        Returns
+        -------
+        list of Outbound
+            What became ready by then.
+        """
 
     def acks(self, now_ns: int) -> list[Ack]:
-        """See `agls.pipeline.Hub.acks`."""
+        """Say to nodes what arrived and what is missing.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC.
+
+        Returns
+        -------
+        list of Ack
+            One for each node that needs one.
+        """
 
 
 class Desk:

@@ -75,7 +75,7 @@ class Node:
 
     @property
     def counts(self) -> Counter[str]:
-        """Impulses refused so far, by reason.
+        """Count the impulses refused so far, by reason.
 
         Returns
         -------

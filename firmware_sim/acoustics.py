@@ -192,12 +192,12 @@ def friedlander(peak: float, tau_s: float) -> Spectrum:
     """
     rate = 1 / tau_s
 
-    def spectrum(frequency_hz: Floats) -> Complex:
+    def _spectrum(frequency_hz: Floats) -> Complex:
         angular = 2j * np.pi * frequency_hz
         blast: Complex = peak * angular / (rate + angular) ** 2
         return blast
 
-    return spectrum
+    return _spectrum
 
 
 def modes(peak: float, frequencies_hz: Floats, weights: Floats, attack_s: float, decay_s: float) -> Spectrum:
@@ -220,13 +220,13 @@ def modes(peak: float, frequencies_hz: Floats, weights: Floats, attack_s: float,
     amplitudes = peak * weights / weights.sum()
     turns = 2 * np.pi * frequencies_hz
 
-    def spectrum(frequency_hz: Floats) -> Complex:
+    def _spectrum(frequency_hz: Floats) -> Complex:
         angular = 2j * np.pi * np.asarray(frequency_hz)[:, None]
         ring = [turns / ((1 / time_s + angular) ** 2 + turns**2) for time_s in (decay_s, attack_s)]
         struck: Complex = ((ring[0] - ring[1]) * amplitudes).sum(axis=1)
         return struck
 
-    return spectrum
+    return _spectrum
 
 
 def bent_gain(frequency_hz: Floats, dull_above_hz: float) -> Floats:

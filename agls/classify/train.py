@@ -268,7 +268,18 @@ class Table:
     original: NDArray[np.bool_]
 
     def where(self, mask: NDArray[np.bool_]) -> "Table":
-        """Keep the examples of a mask."""
+        """Keep the examples of a mask.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray, shape (examples,), bool
+            True for those to keep.
+
+        Returns
+        -------
+        Table
+            The kept examples, in order.
+        """
         return Table(self.rows[mask], self.labels[mask], self.groups[mask], self.sources[mask], self.original[mask])
 
 

@@ -69,16 +69,16 @@ def make_app(site: SiteConfig, board: Board) -> Starlette:
     map_of_site = site_map(site)
     closing = threading.Event()
 
-    async def state(_: Request) -> Response:
+    async def _state(_: Request) -> Response:
         return Response(_state_json(map_of_site, board.changes("")), media_type="application/json")
 
-    async def stream(request: Request) -> Response:
+    async def _stream(request: Request) -> Response:
         cursor = request.headers.get("last-event-id") or request.query_params.get("after", "")
         return StreamingResponse(_tell(board, cursor, closing), media_type="text/event-stream")
 
     routes = [Route(path, _file(*named)) for path, named in FILES.items()]
     app = Starlette(
-        routes=[*routes, Route("/api/state", state), Route("/stream", stream)],
+        routes=[*routes, Route("/api/state", _state), Route("/stream", _stream)],
         middleware=[Middleware(_Guarded), Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
     )
     app.state.closing = closing

@@ -212,7 +212,13 @@ class Pick:
 
     @property
     def snr_db(self) -> float:
-        """Peak over noise [dB]."""
+        """Compare the peak with the noise.
+
+        Returns
+        -------
+        float
+            Peak over noise [dB].
+        """
         return 20 * float(np.log10(max(self.peak, SILENCE) / max(self.noise, SILENCE)))
 
 
