@@ -25,6 +25,7 @@ GATE = 4.0
 LOG_ROOT_2PI = 0.9189385332046727
 TABLE = 256
 NO_SCORE = -1e30
+LOG_MISS_LIKE = -3.0  # of a sensor that heard a like shot: it misses one in twenty
 
 
 @kernel
@@ -538,8 +539,8 @@ def average_pattern(
 def select(
     delay: Floats, sigma: Floats, hit: Floats, miss: Floats, origins: Floats, cost: Floats, place_x: Floats,
     place_y: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float,
-    fewest: int, apart_s: float, apart_m: float, echo_rate: float, echo_tail_s: float, chosen: Ints, members: Ints,
-    scores: Floats,
+    fewest: int, apart_s: float, apart_m: float, like_s: float, like_m: float, echo_rate: float, echo_tail_s: float,
+    count: int, chosen: Ints, members: Ints, scores: Floats,
 ) -> int:  # fmt: skip
     """Choose among candidate shots, the most certain first, so that each pick belongs to one shot.
 
@@ -562,8 +563,12 @@ def select(
         Least number of picks of a shot.
     apart_s, apart_m : float
         No two shots nearer in time [s] than this come from places nearer than this [m].
+    like_s, like_m : float
+        A shot nearer than this in time [s] and place [m] to a better heard one is heard by the same sensors.
     echo_rate, echo_tail_s : float
         How many echoes follow an arrival, and over what time they decay [s].
+    count : int
+        How many are chosen already: the first so many of the arrays below, their picks used.
     chosen : numpy.ndarray, shape (k,)
         Receives the indices of the chosen candidates.
     members, scores : numpy.ndarray, shape (k, m), (k,)
@@ -579,9 +584,10 @@ def select(
     version = np.zeros(n, dtype=np.int64)
     scratch = np.empty(m, dtype=np.int64)
     for i in range(n):
+        net[i] = NO_SCORE
+    for i in range(count, n):
         net[i] = _at(origins, i, delay[i], sigma[i], hit[i], miss[i], start, t, s, weight, used, horizon, 0.0, scratch)
         net[i] -= cost[i]
-    count = 0
     while count < n:
         i = int(np.argmax(net))
         if net[i] <= 0.0:
@@ -596,11 +602,19 @@ def select(
         for k in range(m):
             hits += scratch[k] >= 0
         clash = hits < fewest
+        silence = 0.0
         for j in range(count):
             o = chosen[j]
-            if abs(origins[o] - origins[i]) < apart_s:
-                clash = clash or math.hypot(place_x[o] - place_x[i], place_y[o] - place_y[i]) < apart_m
-        if clash:
+            apart = math.hypot(place_x[o] - place_x[i], place_y[o] - place_y[i])
+            gap = abs(origins[o] - origins[i])
+            clash = clash or (gap < apart_s and apart < apart_m)
+            if gap < like_s and apart < like_m:
+                lost = 0.0
+                for k in range(m):
+                    if members[j, k] >= 0 and scratch[k] < 0:
+                        lost += max(miss[i, k] - LOG_MISS_LIKE, 0.0)
+                silence = max(silence, lost)
+        if clash or now - cost[i] - silence <= 0.0:
             continue
         chosen[count], scores[count] = i, now
         members[count] = scratch

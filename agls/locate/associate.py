@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, insort
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -33,9 +33,10 @@ EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before i
 # network delivers at once to have come.
 EARLY_NATS = 5.0
 EARLY_SETTLE_NS = 3 * NS_PER_S // 10
+ALONE_NS = 3 * NS_PER_S
 # A shot is told again when it moved by more than a metre and by this share of its ellipse, or its ellipse shrank so far.
 MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
-ECHO_CONTEXT_NS = 2 * NS_PER_S
+CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
 BEFORE_S, AFTER_S = 0.1, 0.4  # unused detections this near a predicted arrival are listed with the shot
 NEVER_NS = 2**62
@@ -65,6 +66,10 @@ class _Group:
     found: Found
     members: tuple[_Held, ...]
     reference_ns: int
+
+    @property
+    def origin_ns(self) -> int:
+        return self.reference_ns + int(self.found.origin_s * NS_PER_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ class Associator:
         self.settle_ns = int(self.settings.settle_s * NS_PER_S)
         self.held: list[_Held] = []
         self.by_key: dict[Key, _Held] = {}
-        self.heard: list[tuple[int, int]] = []
+        self.past: list[_Group] = []
         self.told: list[_Told] = []
         self.look_ns = NEVER_NS
         self.looked_ns = -NEVER_NS
@@ -168,17 +173,32 @@ class Associator:
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
         horizon_ns = now_ns - min(self.settle_ns, EARLY_SETTLE_NS)
-        groups = [group for group in self._find(self.held, horizon_ns) if self._sure(group, horizon_ns)]
-        out, fallen = self._tell(groups, now_ns, final=False)
+        found = self._find(self.held, horizon_ns)
+        ripe_ns = [self._ripe_ns(group, found) for group in found]
+        ripe = [group for group, at_ns in zip(found, ripe_ns, strict=True) if at_ns <= horizon_ns]
+        out, fallen = self._tell(ripe, now_ns, final=False)
         self.told += fallen  # not yet: what comes may bear them out
-        # Look again when the next detection's shot could have been heard by all, if nothing comes before.
-        waits = (held.toa_ns + self.zone_ns + EARLY_SETTLE_NS + 1 for held in self.held)
-        self.look_ns, self.looked_ns = next((due_ns for due_ns in waits if due_ns > now_ns), NEVER_NS), now_ns
+        # Those that were held back are looked at again when they are ripe, if nothing comes before.
+        waits = (at_ns for at_ns in ripe_ns if at_ns > horizon_ns)
+        self.look_ns, self.looked_ns = min(waits, default=NEVER_NS - EARLY_SETTLE_NS) + EARLY_SETTLE_NS, now_ns
         return out
 
-    def _sure(self, group: _Group, horizon_ns: int) -> bool:
-        """Say whether a shot may be told: all could have heard it, or much speaks for it."""
-        return group.members[0].toa_ns + self.zone_ns <= horizon_ns or group.found.surplus >= EARLY_NATS
+    def _ripe_ns(self, group: _Group, found: list[_Group]) -> int:
+        """Say from when a shot may be told: at once where much speaks for it, else when all could have heard it.
+
+        At once is for the first shot: it opens the incident. What seems to follow within seconds may be its echoes,
+        as long as the sensors that would contradict have not been reached.
+        """
+        others = [*found, *self.past]
+        first = all(
+            other is group or other.found.score < group.found.score or abs(other.origin_ns - group.origin_ns) > ALONE_NS
+            for other in others
+        )
+        if first and group.found.surplus >= EARLY_NATS:
+            return group.members[0].toa_ns
+        apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
+        farthest_m = min(float(apart_m.max()), self.settings.max_range_m)
+        return group.origin_ns + int(farthest_m / self.air.sound_speed_m_s * NS_PER_S)
 
     def _decide(self, now_ns: int) -> list[Shot | Rejection]:
         """Decide the shots heard first in the zone, and let go of what was heard there."""
@@ -192,12 +212,11 @@ class Associator:
         out, fallen = self._tell(decided, now_ns, final=True)
         out += [_withdrawn(told.shot) for told in fallen]
         self.told = undecided
-        taken = [held for group in decided for held in group.members]
-        self._release(taken)
+        self._release([held for group in decided for held in group.members])
         idle = self.held[: bisect_left(self.held, zone_end_ns + 1, key=lambda held: held.toa_ns)]
         self._release(idle)
-        self.heard = [one for one in self.heard if one[1] > zone_end_ns - ECHO_CONTEXT_NS]
-        self.heard += [(held.sensor, held.toa_ns) for held in taken]
+        past = [group for group in self.past if group.members[-1].toa_ns > zone_end_ns - CONTEXT_NS]
+        self.past = past + decided
         return out + [_rejected("unassociated", held.detection) for held in idle]
 
     def _release(self, gone: list[_Held]) -> None:
@@ -208,20 +227,19 @@ class Associator:
             del self.by_key[key]
 
     def _find(self, window: list[_Held], horizon_ns: int) -> list[_Group]:
-        """Search a window for shots."""
+        """Search a window for shots, beside those decided before."""
         if len({held.sensor for held in window}) < self.settings.min_sensors_count:
             return []
         reference_ns = window[0].toa_ns
-        picks = self._picks([(one.sensor, one.toa_ns, one.detection.toa_sigma_s) for one in window], reference_ns)
-        heard = self._picks([(sensor, toa_ns, 0.0) for sensor, toa_ns in self.heard], reference_ns)
+        rows = window + [held for group in self.past for held in group.members]
+        sensor = np.array([held.sensor for held in rows], dtype=np.int64)
+        toa_s = np.array([(held.toa_ns - reference_ns) / NS_PER_S for held in rows])
+        sigma_s = np.hypot(np.array([held.detection.toa_sigma_s for held in rows]), self.survey_s[sensor])
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
-        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, heard)
-        return [_Group(shot, tuple(window[k] for k in shot.members), reference_ns) for shot in found]
-
-    def _picks(self, rows: list[tuple[int, int, float]], reference_ns: int) -> Picks:
-        sensor = np.array([row[0] for row in rows], dtype=np.int64)
-        toa_s = np.array([(row[1] - reference_ns) / NS_PER_S for row in rows], dtype=np.float64)
-        return Picks(sensor, toa_s, np.hypot(np.array([row[2] for row in rows]), self.survey_s[sensor]))
+        picks = Picks(sensor, toa_s, sigma_s)
+        decided = _decided(self.past, len(window), reference_ns)
+        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, decided)
+        return [_Group(shot, tuple(rows[k] for k in shot.members), reference_ns) for shot in found]
 
     def _tell(self, groups: list[_Group], now_ns: int, *, final: bool) -> tuple[list[Shot | Rejection], list[_Told]]:
         """Turn groups into shots, new or revised; say those that changed, and hand back those no group bears out."""
@@ -296,6 +314,17 @@ class Associator:
             if held.key not in used and -BEFORE_S < residual < AFTER_S:
                 rows.append(_arrival(held, residual, "echo_or_other" if residual > 0 else "early"))
         return tuple(rows)
+
+
+def _decided(past: list[_Group], first: int, reference_ns: int) -> list[Found]:
+    """Number the picks of decided shots on from `first`, and count their times from another moment."""
+    out: list[Found] = []
+    for group in past:
+        members = tuple(range(first, first + len(group.members)))
+        shift_s = (group.reference_ns - reference_ns) / NS_PER_S
+        out.append(replace(group.found, members=members, origin_s=group.found.origin_s + shift_s))
+        first += len(members)
+    return out
 
 
 def _keys(group: _Group) -> frozenset[Key]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -21,15 +22,17 @@ DENSITY_WINDOW_S = 4.0
 DENSITY_FLOOR_COUNT = 0.3  # a sensor that reported nothing else may still report something
 BURST_S = 4.0  # shots are asked for within so long of each other
 MARGIN_M = 200.0  # and within so far of the sensors
+OUTSIDE_M_PER_NAT = 200.0  # shots far outside the sensors are rarely heard, and wrong combinations often lie there
 LEAST_NATS = 4.0  # below this nothing is worth looking at
 HEIGHT_SIGMA_M = 20.0
 DETECT_BEST = 0.95
 HALF_RANGE_SHARE = 0.45  # of the maximum range: where half of the sensors still hear
 ECHO_RATE = 1.7  # echoes per direct arrival in a city (63 % of the Pittsburgh pulses are not direct)
-ECHO_TAIL_S = 0.3
+ECHO_TAIL_S, ECHO_SPAN_S = 0.3, 1.0  # over what time they decay, and how long they are counted
 ECHO_LAG_S, SAME_LAG_S = 1.0, 0.008  # an echo's lag is short, and the same each time
 FASTEST_S = 0.042  # no weapon cycles faster than this: a second shot from one place so soon is an echo near the muzzle
 SAME_PLACE_M = 40.0
+LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
 TRIPLES = 1500
 POOL_ROUNDS = 3
 PASSES = 3
@@ -154,6 +157,7 @@ class _Window:
     s: Floats
     owner: Ints
     start: Ints
+    taken: Bools
     weight: Floats
     horizon: float
     path_s: float
@@ -161,6 +165,19 @@ class _Window:
     precision: Floats
     max_range_m: float
     fewest: int
+    echo_rate: float = ECHO_RATE
+
+    @property
+    def rank(self) -> Ints:
+        """Where each pick, as it was given, stands here."""
+        return np.argsort(self.order)
+
+    def theta_of(self, shot: Found) -> Floats:
+        """Write a shot as the kernels' unknowns."""
+        theta = self.mean.copy()
+        theta[[0, 1, 3]] = np.array(shot.place_m) - self.array.middle_m
+        theta[2] = (shot.origin_s - self.reference_s) * REFERENCE_SPEED_M_S
+        return theta
 
     def mean_at(self, theta: Floats) -> Floats:
         """Take the prior means with the height that is usual around a place."""
@@ -201,7 +218,7 @@ def find_shots(
     air: Air,
     settings: Locating,
     horizon_s: float = math.inf,
-    heard: Picks | None = None,
+    decided: Sequence[Found] = (),
 ) -> list[Found]:
     """Find the shots that explain picks, each pick in at most one.
 
@@ -217,52 +234,75 @@ def find_shots(
         The site's settings.
     horizon_s : float, optional
         Until when all that was heard is among `picks` [s]: a sensor's silence after that says nothing.
-    heard : Picks, optional
-        Direct arrivals of shots decided before; their echoes may be among `picks`.
+    decided : sequence of Found, optional
+        Shots decided before, whose members are among `picks`; their echoes may be, too.
 
     Returns
     -------
     list of Found
-        Shots in order of their origin time.
+        Further shots in order of their origin time.
     """
     if len(picks.toa_s) < settings.min_sensors_count or len(array.sensor_ids) < settings.min_sensors_count:
         return []
-    window = _window(picks, array, air, settings, horizon_s, heard)
+    window = _window(picks, array, air, settings, horizon_s, decided)
     places: list[_Place] = []
     shots: list[Found] = []
-    used = np.zeros(len(window.t), dtype=np.bool_)
+    used = window.taken.copy()
     for _ in range(PASSES):
         more = _candidates(window, used)
         if not more:
             break
         places += more
         before = len(shots)
-        used, shots = _choose(window, places)
-        if len(shots) == before:
+        used, shots = _choose(window, places, decided)
+        rate = _echo_rate(window, used)
+        if rate > window.echo_rate:
+            window = replace(window, echo_rate=rate)
+            used, shots = _choose(window, places, decided)
+        if len(shots) <= before:
             break
         # What is explained is clutter no longer, so the rest stands out more, but for the echoes that are due.
-        window = replace(window, weight=_log_rarity(window.t, window.start, used))
-        for q in np.flatnonzero(used):
-            _add_echoes(window.weight, window, int(window.owner[q]), float(window.t[q]))
-    return _without_repeated_echoes(shots)
+        window = _reweighted(window, used)
+    return _without_repeated_echoes(shots, decided)
 
 
-def _without_repeated_echoes(shots: list[Found]) -> list[Found]:
-    """Leave out places whose every shot follows one of another place by the same lag: a wall fires no gun."""
-    echoes: set[int] = set()
+def _echo_rate(window: _Window, used: Bools) -> float:
+    """Count the unexplained picks that follow a direct arrival here, beyond what comes anyway."""
+    after = before = 0
+    for first, past in pairwise(window.start):
+        own, rest = window.t[first:past][used[first:past]], window.t[first:past][~used[first:past]]
+        after += int((np.searchsorted(rest, own + ECHO_SPAN_S) - np.searchsorted(rest, own)).sum())
+        before += int((np.searchsorted(rest, own) - np.searchsorted(rest, own - ECHO_SPAN_S)).sum())
+    return max(after - before, 0) / max(int(used.sum()), 1)
+
+
+def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found]) -> list[Found]:
+    """Leave out places that fire with every shot of a better heard place, always by the same lag: a wall fires no gun.
+
+    The lag may be negative: where many sensors lose the direct sound, echoes can fit a place behind the wall, and a
+    little sooner.
+    """
     by_place: dict[tuple[float, float, float], list[Found]] = {}
     for shot in shots:
         by_place.setdefault(shot.place_m, []).append(shot)
-    groups = sorted(by_place.values(), key=lambda group: -sum(shot.score for shot in group))
-    for k, group in enumerate(groups):
-        for leader in groups[:k]:
-            lags = [
-                min((s.origin_s - o.origin_s for o in leader if o.origin_s < s.origin_s), default=math.inf)
-                for s in group
-            ]
-            if len(group) > 1 and max(lags) < ECHO_LAG_S and max(lags) - min(lags) < SAME_LAG_S:
-                echoes.update(id(shot) for shot in group)
-    return [shot for shot in shots if id(shot) not in echoes]
+    groups = sorted(by_place.values(), key=lambda group: -max(shot.score for shot in group))
+    kept = list(decided)
+    for group in groups:
+        if not _echoes(group, kept):
+            kept += group
+    return sorted(kept[len(decided) :], key=lambda shot: shot.origin_s)
+
+
+def _echoes(group: list[Found], leaders: list[Found]) -> bool:
+    """Say whether each shot of one place comes with a better heard shot by the same lag."""
+    if len(group) < 2:
+        return False
+    origins = np.array([leader.origin_s for leader in leaders])
+    lags = group[0].origin_s - origins
+    for lag in lags[np.abs(lags) < ECHO_LAG_S]:
+        if all(origins.size and np.abs(shot.origin_s - lag - origins).min() < SAME_LAG_S for shot in group):
+            return True
+    return False
 
 
 def _candidates(window: _Window, used: Bools) -> list[_Place]:
@@ -376,47 +416,67 @@ def _learn_pattern(
     sigma[often] = pick_s / np.sqrt(heard[often]) + 0.0003
 
 
-def _choose(window: _Window, places: list[_Place]) -> tuple[Bools, list[Found]]:
+def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> tuple[Bools, list[Found]]:
     """Let the shots of all places compete for picks, best first, each with what is left when its turn comes."""
     m = len(window.array.near)
-    rows = [(place, float(origin)) for place in places for origin in place.origins]
+    fixed = [_single(window, window.theta_of(shot)) for shot in decided]
+    rows = [(place, float(origin)) for place in fixed + places for origin in place.origins]
     delay, sigma = np.array([place.delay for place, _ in rows]), np.array([place.sigma for place, _ in rows])
     hit, miss, scratch = np.empty((len(rows), m)), np.empty((len(rows), m)), np.empty(m)
     for i, (place, _) in enumerate(rows):
         _search.pattern(place.theta, *window.sensors, *window.hearing, scratch, hit[i], miss[i])
     origins = np.array([origin for _, origin in rows])
-    cost = np.array([place.cost for place, _ in rows])
     xy = np.array([place.theta[:2] for place, _ in rows])
-    used, weight = np.zeros(len(window.t), dtype=np.bool_), window.weight.copy()
-    chosen, scores = np.empty(len(rows), dtype=np.int64), np.empty(len(rows))
-    members = np.empty((len(rows), m), dtype=np.int64)
+    cost = np.array([place.cost for place, _ in rows]) + _outside_m(window.array, xy) / OUTSIDE_M_PER_NAT
+    used, weight = window.taken.copy(), window.weight.copy()
+    chosen, scores = np.arange(len(rows)), np.zeros(len(rows))
+    members = np.full((len(rows), m), -1, dtype=np.int64)
+    for i, shot in enumerate(decided):
+        own = window.rank[list(shot.members)]
+        members[i, window.owner[own]] = own
     number = _search.select(
         delay, sigma, hit, miss, origins, cost, xy[:, 0], xy[:, 1], window.start, window.owner, window.t, window.s,
-        weight, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, ECHO_RATE, ECHO_TAIL_S, chosen, members,
-        scores,
+        weight, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, window.echo_rate,
+        ECHO_TAIL_S, len(decided), chosen, members, scores,
     )  # fmt: skip
     found = [
-        _found(window, rows[i][0], float(origins[i]), members[k], float(scores[k]))
-        for k, i in enumerate(chosen[:number])
+        _found(window, rows[chosen[k]][0], float(origins[chosen[k]]), members[k], float(scores[k]))
+        for k in range(len(decided), number)
     ]
     return used, sorted(found, key=lambda shot: shot.origin_s)
 
 
-def _window(picks: Picks, array: Array, air: Air, settings: Locating, horizon_s: float, heard: Picks | None) -> _Window:
+def _outside_m(array: Array, xy: Floats) -> Floats:
+    """Measure how far places lie outside the box round the sensors."""
+    low, high = array.positions_m[:, :2].min(axis=0), array.positions_m[:, :2].max(axis=0)
+    beyond = np.maximum(low - array.middle_m[:2] - xy, xy - (high - array.middle_m[:2])).clip(0)
+    return np.asarray(np.hypot(beyond[:, 0], beyond[:, 1]))
+
+
+def _window(
+    picks: Picks, array: Array, air: Air, settings: Locating, horizon_s: float, decided: Sequence[Found]
+) -> _Window:
     order = np.lexsort((picks.toa_s, picks.sensor))
     reference_s = float(picks.toa_s.min())
     t = np.ascontiguousarray(picks.toa_s[order] - reference_s)
     owner = picks.sensor[order].astype(np.int64)
     start = np.searchsorted(owner, np.arange(len(array.sensor_ids) + 1)).astype(np.int64)
     mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
+    taken = np.zeros(len(t), dtype=np.bool_)
+    taken[np.argsort(order)[[pick for shot in decided for pick in shot.members]]] = True
     window = _Window(
-        array, order, reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, _log_rarity(t, start, np.zeros(len(t), dtype=np.bool_)),
+        array, order, reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, taken, np.zeros(len(t)),
         min(horizon_s - reference_s, 1e9), settings.path_sigma_s, mean, precision, settings.max_range_m,
         settings.min_sensors_count,
     )  # fmt: skip
-    if heard is not None:
-        for k, arrived in zip(heard.sensor, heard.toa_s - reference_s, strict=True):
-            _add_echoes(window.weight, window, int(k), float(arrived))
+    return _reweighted(window, taken)
+
+
+def _reweighted(window: _Window, used: Bools) -> _Window:
+    """Weigh picks by how rare unexplained ones are at their sensor, and by the echoes due after explained ones."""
+    window = replace(window, weight=_log_rarity(window.t, window.start, used))
+    for q in np.flatnonzero(used):
+        _add_echoes(window, int(window.owner[q]), float(window.t[q]))
     return window
 
 
@@ -432,14 +492,14 @@ def _log_rarity(t: Floats, start: Ints, explained: Bools) -> Floats:
     return weight
 
 
-def _add_echoes(weight: Floats, window: _Window, sensor: int, arrived: float) -> None:
+def _add_echoes(window: _Window, sensor: int, arrived: float) -> None:
     """Lower the weight of picks that may be echoes of an arrival decided before."""
     own = slice(window.start[sensor], window.start[sensor + 1])
     lag = window.t[own] - arrived
     expected = np.where(
         (lag > 0) & (lag < 5 * ECHO_TAIL_S), lag / ECHO_TAIL_S - math.log(ECHO_RATE / ECHO_TAIL_S), math.inf
     )
-    weight[own] = np.minimum(weight[own], expected)
+    window.weight[own] = np.minimum(window.weight[own], expected)
 
 
 def _found(window: _Window, place: _Place, origin: float, members: Ints, score: float) -> Found:
