@@ -38,6 +38,8 @@ POOL_ROUNDS = 3
 PASSES = 3
 NEIGHBOURS = 6
 POOL_M = 6.0  # proposals this near each other may be one place
+SURE_SHARE = 0.6  # shots that score so much of their place's best teach its pattern
+PATTERN_S = 0.0003  # what a pattern never tells better than, shooters move
 UNSURE_S = 0.001  # a place known from one shot predicts no delay better than this
 
 
@@ -364,32 +366,33 @@ def _pool(window: _Window, theta: Floats, used: Bools, weight: Floats) -> _Place
     _search.pattern(theta, *window.sensors, *window.hearing, delay, hit, miss)
     sigma = np.full(m, max(window.path_s, UNSURE_S))
     origins, members, scores = np.empty(count), np.empty((count, m), dtype=np.int64), np.empty(count)
-    worth, place = -math.inf, None
+    worth, place, known_nats = -math.inf, None, 0.0
     for _ in range(POOL_ROUNDS):
         number = _search.back_project(
             delay, sigma, hit, miss, window.start, window.owner, window.t, window.s, weight, used, window.horizon,
             LEAST_NATS, FASTEST_S, origins, members, scores,
         )  # fmt: skip
         enough = [i for i in range(number) if (members[i] >= 0).sum() >= window.fewest]
-        now = float((scores[enough] - LEAST_NATS).sum())
+        now = float((scores[enough] - LEAST_NATS).sum()) - known_nats
         if len(enough) < 2 or now <= worth + 1e-6:
             return place
-        worth, place = (
-            now,
-            _Place(theta.copy(), delay.copy(), sigma.copy(), origins[enough], _cost(window, len(enough))),
-        )
-        _learn_pattern(window, members[enough], origins[enough], delay, sigma, theta, hit, miss)
+        worth = now
+        cost = _cost(window, len(enough)) + known_nats / len(enough)
+        place = _Place(theta.copy(), delay.copy(), sigma.copy(), origins[enough], cost)
+        sure = [i for i in enough if scores[i] >= SURE_SHARE * scores[enough].max()]
+        known_nats = _learn_pattern(window, members[sure], origins[sure], delay, sigma, theta, hit, miss)
     return place
 
 
 def _learn_pattern(
     window: _Window, members: Ints, origins: Floats, delay: Floats, sigma: Floats, theta: Floats, hit: Floats,
     miss: Floats,
-) -> None:  # fmt: skip
+) -> float:  # fmt: skip
     """Average the shots of a place into its pattern, and fit the place to the pattern as if it were one shot.
 
     The path's part of each delay is common to all shots, so it is in the average as it is in each of them: only the
     picks' part has shrunk. Where the pattern was never heard it is the place's prediction, with the path's uncertainty.
+    Returns what the pattern itself must be paid for [nats]: how unlikely such paths are, and how exactly they are known.
     """
     m = len(delay)
     mean_delay, heard = np.empty(m), np.empty(m, dtype=np.int64)
@@ -411,9 +414,12 @@ def _learn_pattern(
     _search.pattern(theta, *window.sensors, *window.hearing, delay, hit, miss)
     sigma[:] = max(window.path_s, UNSURE_S)
     # A delay heard n times tells the next one to a pick's error over the root of n; heard once, it may be an echo's.
-    often = known[heard[known] > 1]
+    trusted = (heard[known] > 1) & (weights > 0.5)
+    often = known[trusted]
     delay[often] = mean_delay[often] - shift
-    sigma[often] = pick_s / np.sqrt(heard[often]) + 0.0003
+    sigma[often] = pick_s / np.sqrt(heard[often]) + PATTERN_S
+    off = residuals[trusted] / spread[trusted]
+    return float(0.5 * (off**2).sum() + np.log(np.maximum(spread[trusted] / sigma[often], 1.0)).sum())
 
 
 def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> tuple[Bools, list[Found]]:
