@@ -6,6 +6,7 @@ stderr), 130 interrupted, 1 anything else.
 """
 
 import argparse
+import logging
 import signal
 import sys
 import threading
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
     """
     arguments = _parser().parse_args(argv)
+    # What the library has to say while it works, such as that the broker cannot be reached: one line each.
+    logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
         done: int = arguments.run(arguments)
     except InputError as error:
@@ -220,7 +223,7 @@ def _hub(arguments: argparse.Namespace) -> int:
     site = load_site(arguments.site)
     _say(f"{site.name}: {len(site.sensor)} sensors, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it")
     with _stop_on_signal() as stop:
-        print(run_hub(site, arguments.out, stop))
+        print(run_hub(site, arguments.out, stop, resume=True))
     return DONE
 
 

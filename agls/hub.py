@@ -21,12 +21,11 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agls.bridge.webhook import Webhook
-from agls.config import Mqtt, SiteConfig
+from agls.config import SiteConfig
 from agls.desk import MAX_CLOCK_BACK_NS, Desk, replay_into
-from agls.errors import InputError, MessageError
+from agls.errors import InputError
 from agls.journal import Heard, Journal, header, read_journal
 from agls.messages import (
     NS_PER_S,
@@ -44,7 +43,7 @@ from agls.messages import (
 )
 from agls.pipeline import Hub
 from agls.sinks import OutFolder, document
-from agls.transport import HUB_SUBSCRIPTIONS, Connection, decode_message
+from agls.transport import HUB_SUBSCRIPTIONS, Connection
 
 __all__ = ["Desk", "HubSummary", "replay_into", "run_hub"]
 
@@ -136,13 +135,14 @@ def run_hub(
         webhook = Webhook(site.cad.webhook_url) if site.cad.webhook_url else None
         if webhook:
             stack.callback(webhook.close)
-        line = stack.enter_context(_Ears(site.mqtt, _client_id(site)))
-        shell = _Shell(desk, line, webhook, on_outbound, pending_ns(site))
+        refused = _Kept()
+        line = stack.enter_context(Connection(site.mqtt, _client_id(site), HUB_SUBSCRIPTIONS, on_refused=refused.keep))
+        shell = _Shell(desk, line, refused, webhook, on_outbound, pending_ns(site))
         while not stop.is_set():
             shell.turn()
         shell.drain()
     counts = desk.counts + shell.counts + Counter({"lost": hub.intake.lost})
-    counts += _under("mqtt", line.counts) + _under("webhook", webhook.counts if webhook else Counter())
+    counts += _under("mqtt", line.counts + refused.counts) + _under("webhook", webhook.counts if webhook else Counter())
     return HubSummary(dict(sorted(counts.items())), tuple(desk.latencies_s))
 
 
@@ -212,13 +212,15 @@ class _Shell:
     def __init__(
         self,
         desk: Desk,
-        line: "_Ears",
+        line: Connection,
+        refused: "_Kept",
         webhook: Webhook | None,
         on_outbound: Callable[[Outbound], None] | None,
         pending_ns: int,
     ) -> None:
         self.desk = desk
         self.line = line
+        self.refused = refused
         self.webhook = webhook
         self.on_outbound = on_outbound
         self.pending_ns = pending_ns
@@ -231,7 +233,7 @@ class _Shell:
         for item in received:
             if isinstance(item.record, Detection | Heartbeat | Status):
                 self._tell(self.desk.take(Heard(at_ns=UtcNs(item.received_ns), message=item.record)))
-        for topic, payload, received_ns in self.line.take_refused():
+        for topic, payload, received_ns in self.refused.take():
             self._tell(self.desk.hear(topic, payload, received_ns))
         now_ns = time.time_ns()
         if self._is_pending() and now_ns - self.desk.now_ns >= CADENCE_S * NS_PER_S:
@@ -277,31 +279,23 @@ class _Shell:
             _log.exception("what shows the hub's records failed")
 
 
-class _Ears(Connection):
-    """A connection that keeps the bytes it refuses, so that the journal has all that was heard."""
+class _Kept:
+    """Bytes that the connection refused, until the journal has them: it holds all that was heard."""
 
-    def __init__(self, mqtt: Mqtt, client_id: str) -> None:
-        super().__init__(mqtt, client_id, HUB_SUBSCRIPTIONS)
-        self._refused_bytes: queue.Queue[tuple[str, bytes, int]] = queue.Queue(REFUSED_LIMIT_COUNT)
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[tuple[str, bytes, int]] = queue.Queue(REFUSED_LIMIT_COUNT)
+        self.counts: Counter[str] = Counter()
 
-    def take_refused(self) -> list[tuple[str, bytes, int]]:
-        """Take topic, payload and receive time of what was refused."""
-        return [self._refused_bytes.get_nowait() for _ in range(self._refused_bytes.qsize())]
-
-    def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
-        super()._on_message(client, userdata, message)
+    def keep(self, topic: str, payload: bytes, received_ns: int) -> None:
+        """Keep one of them; called by the network thread."""
         try:
-            decode_message(message.topic, bytes(message.payload))
-        except (MessageError, UnicodeDecodeError):
-            self._keep(message)
-
-    def _keep(self, message: Any) -> None:
-        # The topic as the library holds it: bytes, which need not be text.
-        topic = bytes(message._topic).decode("utf-8", "backslashreplace")  # noqa: SLF001
-        try:
-            self._refused_bytes.put_nowait((topic, bytes(message.payload), time.time_ns()))
+            self._waiting.put_nowait((topic, payload, received_ns))
         except queue.Full:
-            self._count("refused_not_kept")
+            self.counts["refused_not_kept"] += 1
+
+    def take(self) -> list[tuple[str, bytes, int]]:
+        """Take topic, payload and receive time of what was kept."""
+        return [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
 
 
 def _open_journal(path: Path, site: SiteConfig, *, resume: bool) -> Journal:

@@ -25,6 +25,7 @@ import queue
 import socket
 import ssl
 import stat
+import sys
 import threading
 import time
 import zlib
@@ -65,6 +66,7 @@ NO_INCIDENT = "none"  # the topic of a shot that belongs to no incident yet
 
 KEEPALIVE_S = 20
 RECONNECT_MAX_S = 30
+REPEAT_S = 60.0  # before the same trouble is told again
 TAKE_LIMIT_COUNT = 1_000
 
 # Kind of topic: the record it carries, and the field that must equal the topic's last level.
@@ -187,7 +189,8 @@ class Connection:
     """One client at the broker: publishes records, and hands out those that arrive.
 
     Nothing here blocks a caller on the network. It connects in the background and again whenever the connection
-    breaks, subscribes where the broker does not remember it, and says ``online`` each time.
+    breaks, subscribes where the broker does not remember it, and says ``online`` each time. Why the broker cannot be
+    reached is counted and logged as a warning: each trouble once, again after `REPEAT_S`, and when it has passed.
 
     Parameters
     ----------
@@ -235,6 +238,10 @@ class Connection:
         self._handed_out: list[_Receipt] = []
         self._refused = False
         self._last_received_ns = 0
+        self._username = mqtt.username
+        self._trouble = ""  # why the broker cannot be reached, as last told
+        self._told_s = 0.0
+        self._answered = False  # to the connection at hand: accepted or refused
         self._client = self._make_client(mqtt, client_id, secure, reconnect_s)
 
     def _make_client(self, mqtt: Mqtt, client_id: str, secure: bool, reconnect_s: float | None) -> paho.Client:
@@ -255,6 +262,7 @@ class Connection:
             will = msgspec.structs.replace(self._status, state="offline")
             client.will_set(topic_of(will), encode(will), qos=1, retain=True)
         client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
@@ -448,7 +456,8 @@ class Connection:
         -------
         collections.Counter
             Name to number: the reasons of `decode_message`, ``not_subscribed``, ``inbox_full``, ``outgoing_full``,
-            ``unsent``, ``connected``, ``connect_refused``, ``connection_lost``, ``subscription_refused``.
+            ``unsent``, ``connected``, ``unreachable``, ``tls_refused``, ``connect_refused`` (such as a wrong
+            password), ``connect_unanswered``, ``connection_lost``, ``subscription_refused``.
         """
         with self._lock:
             return Counter(self._counts)
@@ -460,10 +469,13 @@ class Connection:
     # ------------------------------------------------------------- called by the client library's network thread
 
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002
+        self._answered = True
         if reason.is_failure:
-            self._count("connect_refused")
-            log.warning("the broker %s:%d refused the connection: %s", self._host, self._port, reason)
+            self._tell_trouble("connect_refused", self._refusal(str(reason)))
             return
+        if self._trouble:
+            self._trouble = ""
+            log.warning("the broker %s:%d is there now", self._host, self._port)
         first = self._connection == 0
         self._connection += 1
         self._count("connected")
@@ -477,10 +489,40 @@ class Connection:
         if self._status is not None:
             self._send(self._status, retain=True)
 
+    def _on_connect_fail(self, client: paho.Client, userdata: Any) -> None:  # noqa: ARG002
+        # The library calls this where it handles the error, and does not hand it over.
+        error = sys.exception()
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self._tell_trouble(
+                "tls_refused", f"TLS: its certificate is refused ({error.verify_message}); see mqtt.ca_file"
+            )
+        elif isinstance(error, ssl.SSLError):
+            self._tell_trouble("tls_refused", f"TLS fails ({error.reason or error}); mqtts:// needs a port with TLS")
+        else:
+            self._tell_trouble("unreachable", str(getattr(error, "strerror", None) or error or "no reason given"))
+
+    def _refusal(self, reason: str) -> str:
+        """Say in full why the broker accepts nobody like us."""
+        if reason not in ("Bad user name or password", "Not authorized"):
+            return f"it refuses the connection ({reason})"
+        who = f"the password of mqtt.username {self._username!r}" if self._username else "clients without mqtt.username"
+        return f"it refuses {who} ({reason})"
+
+    def _tell_trouble(self, name: str, sentence: str) -> None:
+        """Count why the broker cannot be reached, and tell it, but not at every attempt."""
+        self._count(name)
+        if sentence != self._trouble or time.monotonic() - self._told_s >= REPEAT_S:
+            self._trouble, self._told_s = sentence, time.monotonic()
+            log.warning("cannot reach the broker %s:%d: %s; trying on", self._host, self._port, sentence)
+
     def _on_disconnect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002
         if self._connected.is_set() and reason.is_failure:
             self._count("connection_lost")
             log.warning("the connection to the broker %s:%d broke: %s", self._host, self._port, reason)
+        elif reason.is_failure and not self._answered:
+            said = "it ends the connection without an answer; a port with TLS (mqtts://) or another client certificate?"
+            self._tell_trouble("connect_unanswered", said)
+        self._answered = False
         self._connected.clear()
 
     def _on_subscribe(self, client: paho.Client, userdata: Any, mid: int, reasons: Any, properties: Any) -> None:  # noqa: ARG002

@@ -412,7 +412,9 @@ def test_a_port_that_is_taken_is_one_clear_sentence(tmp_path: Path) -> None:
 
 # Where the handshake fails, paho leaves closing its socket to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_over_tls_the_certificate_is_checked(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_over_tls_the_certificate_is_checked(
+    tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
         [found("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key,
@@ -432,4 +434,5 @@ def test_over_tls_the_certificate_is_checked(tmp_path: Path, request: pytest.Fix
         node.publish(detection(2))
         assert detection(2) in hear(hub, lambda heard: detection(2) in heard)
     with Connection(plain, "trusting", reconnect_s=QUICK_S) as trusting:  # the system's authorities do not know it
-        assert not trusting.wait_connected(1.0)
+        until(lambda: trusting.counts["tls_refused"] > 0)
+    assert "its certificate is refused (" in caplog.text

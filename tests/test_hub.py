@@ -48,7 +48,7 @@ class Air:
     def __init__(self, *arrivals):
         self.inbox = queue.Queue()
         self.published = []
-        self.refused = []
+        self.refused = []  # topic, payload, time
         self.counts = Counter(connected=1)
         for record in arrivals:
             self.say(record)
@@ -56,8 +56,10 @@ class Air:
     def say(self, record):
         self.inbox.put(Received(record, topic_of(record), time.time_ns()))
 
-    def __call__(self, _mqtt, client_id):
+    def __call__(self, _mqtt, client_id, _subscriptions, on_refused):
         self.client_id = client_id
+        for refused in self.refused:
+            on_refused(*refused)
         return self
 
     def __enter__(self):
@@ -71,10 +73,6 @@ class Air:
             return [self.inbox.get(timeout=timeout_s)]
         except queue.Empty:
             return []
-
-    def take_refused(self):
-        refused, self.refused = self.refused, []
-        return refused
 
     def publish(self, record):
         self.published.append(record)
@@ -101,7 +99,7 @@ def outputs(path):
 
 def test_a_shot_is_heard_located_told_written_and_acknowledged_before_the_hub_ends(tmp_path, monkeypatch):
     air, shown = Air(*bang(0, time.time_ns())), []
-    monkeypatch.setattr(hub, "_Ears", air)
+    monkeypatch.setattr(hub, "Connection", air)
     summary = run_hub(site(), tmp_path, stopped(), shown.append)
     shot = air.of(Shot)[-1]
     assert math.hypot(shot.x_m - 110, shot.y_m - 140) < 10
@@ -122,7 +120,7 @@ def test_the_journal_of_a_real_hub_replays_to_the_same_bytes(tmp_path, monkeypat
     now_ns = time.time_ns()
     said = [record for seq in range(5) for record in bang(seq, now_ns - seq * NS_PER_S * 3 // 2, x_m=30.0 + 50 * seq)]
     air = Air(*said[::2], *said[1::2], said[3], town.detection(0, sensor_id="nobody"), *said[5:7])
-    monkeypatch.setattr(hub, "_Ears", air)
+    monkeypatch.setattr(hub, "Connection", air)
     run_hub(site(), tmp_path / "live", stopped())
     replay_into(tmp_path / "live" / "journal.jsonl", OutFolder(tmp_path / "again"))
     live = outputs(tmp_path / "live")
@@ -158,7 +156,7 @@ def test_a_run_with_moments_at_random_replays_to_the_same_bytes(tmp_path, seed):
 def test_refused_bytes_are_in_the_journal(tmp_path, monkeypatch):
     air = Air()
     air.refused = [("agls/v1/detection/s0", b"\xffrubbish", time.time_ns())]
-    monkeypatch.setattr(hub, "_Ears", air)
+    monkeypatch.setattr(hub, "Connection", air)
     summary = run_hub(town.site(), tmp_path, stopped())
     (line,) = [line for line in read_journal(tmp_path / "journal.jsonl") if isinstance(line, Refused)]
     assert (line.topic, line.reason, line.payload_base64) == ("agls/v1/detection/s0", "not_json", b"\xffrubbish")
@@ -170,7 +168,7 @@ def test_one_who_shows_records_and_fails_does_not_stop_the_hub(tmp_path, monkeyp
     def fail(_):
         raise RuntimeError("the page is broken")
 
-    monkeypatch.setattr(hub, "_Ears", Air(*bang(0, time.time_ns())))
+    monkeypatch.setattr(hub, "Connection", Air(*bang(0, time.time_ns())))
     with caplog.at_level(logging.CRITICAL):
         summary = run_hub(site(), tmp_path, stopped(), fail)
     assert summary.counts["on_outbound.failed"] == sum(
@@ -182,7 +180,7 @@ def test_the_session_is_the_same_at_each_start_and_another_for_each_site(tmp_pat
     names = []
     for number, name in enumerate(["Town", "Town", "Ville d'été"]):
         air = Air()
-        monkeypatch.setattr(hub, "_Ears", air)
+        monkeypatch.setattr(hub, "Connection", air)
         run_hub(msgspec.structs.replace(town.site(), name=name), tmp_path / str(number), stopped())
         names.append(air.client_id)
     assert names[0] == names[1] != names[2]
@@ -194,10 +192,10 @@ def test_the_session_is_the_same_at_each_start_and_another_for_each_site(tmp_pat
 
 def run_twice(tmp_path, monkeypatch, second_site, **keywords):
     now_ns = time.time_ns()
-    monkeypatch.setattr(hub, "_Ears", Air(*bang(0, now_ns)))
+    monkeypatch.setattr(hub, "Connection", Air(*bang(0, now_ns)))
     run_hub(site(), tmp_path, stopped())
     air = Air(*bang(0, now_ns), *bang(1, now_ns + NS_PER_S))
-    monkeypatch.setattr(hub, "_Ears", air)
+    monkeypatch.setattr(hub, "Connection", air)
     return air, run_hub(second_site, tmp_path, stopped(), **keywords)
 
 
@@ -223,7 +221,7 @@ def test_a_run_that_does_not_resume_begins_anew_and_keeps_the_earlier_journal(tm
 
 
 def test_a_journal_from_the_future_is_refused_with_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(hub, "_Ears", Air())
+    monkeypatch.setattr(hub, "Connection", Air())
     with Journal(tmp_path / "journal.jsonl", town.site()) as journal:
         journal.append(hub.Heard(at_ns=UtcNs(time.time_ns() + 3600 * NS_PER_S), message=town.heartbeat()))
     with pytest.raises(InputError, match="after this machine's clock"):

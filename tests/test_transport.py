@@ -1,7 +1,11 @@
 """Topics, decoding of whatever arrives, settings, and what happens while no broker is there."""
 
+import contextlib
 import json
 import socket
+import threading
+import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -181,7 +185,65 @@ def test_without_a_broker_publishing_neither_blocks_nor_grows_and_counts_what_do
         assert connection.outgoing_count == 10
         assert connection.take(0.0) == []
         assert not connection.wait_connected(0.01)
-    assert connection.counts == {"outgoing_full": 15, "unsent": 10}
+    assert connection.counts - Counter(unreachable=1000) == {"outgoing_full": 15, "unsent": 10}
+
+
+def attempts(mqtt: Mqtt, reason: str, number: int = 1) -> Counter[str]:
+    """Let a connection try in vain until it has counted a reason often enough."""
+    with Connection(mqtt, "node", reconnect_s=0.02) as connection:
+        deadline_s = time.monotonic() + 20
+        while connection.counts[reason] < number and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        assert not connection.connected
+        return connection.counts
+
+
+def test_a_broker_that_is_not_there_is_counted_at_each_attempt_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    port = unused_port()
+    assert attempts(Mqtt(url=f"mqtt://127.0.0.1:{port}"), "unreachable", 3)["unreachable"] >= 3
+    assert caplog.messages == [f"cannot reach the broker 127.0.0.1:{port}: Connection refused; trying on"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "reason", "told"),
+    [
+        ("mqtts", b"no TLS here at all", "tls_refused", "TLS fails"),
+        ("mqtt", b"", "connect_unanswered", "ends the connection without an answer"),
+        (
+            "mqtt",
+            b"\x20\x02\x00\x04",
+            "connect_refused",
+            "refuses the password of mqtt.username 'pole-7' (Bad user name",
+        ),
+        ("mqtt", b"\x20\x02\x00\x03", "connect_refused", "refuses the connection (Server unavailable)"),
+    ],
+    ids=["no TLS", "closes", "wrong password", "unavailable"],
+)
+# Where the handshake fails, paho leaves closing its socket to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_why_a_broker_refuses_is_counted_and_told_by_name(
+    scheme: str, answer: bytes, reason: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer_all, args=(server, answer), daemon=True)
+        thread.start()
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+        assert attempts(Mqtt(url=url, username="pole-7"), reason)[reason] >= 1
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+    assert told in caplog.messages[0]
+
+
+def answer_all(server: socket.socket, answer: bytes) -> None:
+    """Give the same answer to whoever connects, and hang up."""
+    while True:
+        try:
+            line = server.accept()[0]
+        except OSError:
+            return
+        with line, contextlib.suppress(OSError):
+            line.recv(4096)
+            line.sendall(answer)
 
 
 def test_a_record_that_no_receiver_would_accept_is_not_sent() -> None:
