@@ -38,6 +38,8 @@ LOUDER_DB = 10.0
 SEARCH_BEFORE_S, SEARCH_AFTER_S = 0.004, 0.004
 PEAK_AFTER_S = 0.005
 LOOK_AHEAD_S = SEARCH_AFTER_S + RISE_AFTER_S + PEAK_AFTER_S + 2 * FRAME_S
+# Before so much of a stream has been heard there is no noise to compare with: the filter still fills, then 30 ms.
+DEAF_S = FILTER_S + NOISE_BEFORE_S + SEARCH_BEFORE_S
 QUIET_S = 0.0007
 THRESHOLD_SIGMAS = 4.5
 THRESHOLD_PEAK_SHARE = 0.2
@@ -333,7 +335,7 @@ class OnsetDetector:
     ----------
     counts : collections.Counter
         Sounds that were not reported, by reason: ``below_snr``, ``rate_limited``, ``from_nothing`` (a dead signal
-        came to life).
+        came to life), ``too_early`` (no noise was heard yet that they could rise above).
     """
 
     def __init__(self, settings: OnsetDetection, full_scale_db_spl: float) -> None:
@@ -482,6 +484,9 @@ class _Stream:
 
     def _consider(self, rise: int) -> None:
         """Pick the arrival at a rise, and keep it if it counts."""
+        if rise < self._samples(DEAF_S):
+            self._counts["too_early"] += 1
+            return
         found = pick(self._band, rise, self.rate_hz)
         gap_s = (found.index - self._last.index) / self.rate_hz
         louder = found.peak >= self._last.peak * 10 ** (LOUDER_DB / 20)
