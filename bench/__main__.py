@@ -1,241 +1,85 @@
-"""Measure what the chain costs: ``make bench`` prints a table and writes ``bench.json``.
+"""Measure: ``make bench``, or ``python -m bench [GROUP ...] [--quick]``.
 
-Each figure is the median of several runs after one that warms up (the solver compiles then). Nothing here passes or
-fails; compare two runs on the same machine. Where the Pittsburgh release is at hand, it is replayed too.
+Prints a table of what is asked and what was measured, and writes ``bench.json``; groups that are not run keep what the
+file holds of them. Times below are for two slow cores.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from statistics import median
 
-import numpy as np
+from bench.rows import REPORTED_SEED, Plan, Row, table, write
 
-from agls import __version__
-from agls.classify.model import load_model
-from agls.config import NodeConfig, Sensor, SiteConfig
-from agls.locate.solve import Air, solve
-from agls.messages import NS_PER_S, Block, ClockState, Detection, UtcNs, decode, encode
-from agls.pipeline import Hub, Node
-from agls.sensor.clock import SteadyClock
-from bench import pittsburgh
-
-RUNS = 5
-START_NS = 1_800_000_000 * NS_PER_S
-SPEED_M_S = 340.3
-RATE_HZ = 48_000
+# Name, module and function, about how long in full and when quick [min], what it measures.
+GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
+    ("chain", "bench.chain:measure", 1, 0.5, "what each stage costs"),
+    ("pittsburgh", "bench.pittsburgh:measure_replay", 0.5, 0.5, "live fire: found, errors, ghosts, rounds, scatter"),
+    ("six", "bench.pittsburgh:measure_six", 8, 0.7, "live fire with six sensors a shot"),
+    ("halves", "bench.pittsburgh:measure_halves", 8, 1, "live fire: two halves of a shot's sensors"),
+    ("audio", "bench.pittsburgh:measure_audio", 2, 0, "live fire from audio"),
+)
 
 
-def wall_s(work: Callable[[], object]) -> float:
-    """Time a piece of work.
+def run(names: list[str], plan: Plan, out: Path) -> list[Row]:
+    """Run groups of benchmarks, each written as soon as it is done.
 
     Parameters
     ----------
-    work : callable
-        What to do.
+    names : list of str
+        Which; all if empty.
+    plan : Plan
+        How much to measure.
+    out : pathlib.Path
+        JSON file to write.
 
     Returns
     -------
-    float
-        Median wall time of `RUNS` runs [s].
+    list of Row
+        All rows.
     """
-    work()
-    taken = []
-    for _ in range(RUNS):
+    rows: list[Row] = []
+    for name, where, *_ in GROUPS:
+        if names and name not in names:
+            continue
+        module, _, function = where.partition(":")
+        measure: Callable[[Plan], list[Row]] = getattr(import_module(module), function)
         started = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - started)
-    return median(taken)
-
-
-def grid() -> list[Sensor]:
-    """Place sixteen sensors 500 m apart.
-
-    Returns
-    -------
-    list of Sensor
-        In rows, west to east.
-    """
-    return [
-        Sensor(sensor_id=f"s{row}{column}", x_m=500.0 * column, y_m=500.0 * row, z_m=6.0 + 3.0 * ((row + column) % 2))
-        for row in range(4)
-        for column in range(4)
-    ]
-
-
-def detections(sensors: list[Sensor], shots_count: int) -> list[Detection]:
-    """Hear shots, ten seconds apart, at every sensor within 800 m, with 2 ms of noise.
-
-    Parameters
-    ----------
-    sensors : list of Sensor
-        Who hears.
-    shots_count : int
-        How many shots.
-
-    Returns
-    -------
-    list of Detection
-        In order of arrival.
-    """
-    rng = np.random.default_rng(1)
-    heard = []
-    for shot in range(shots_count):
-        place = np.array([*rng.uniform(200, 1300, 2), 1.5])
-        for sensor in sensors:
-            away_m = float(np.linalg.norm(place - [sensor.x_m, sensor.y_m, sensor.z_m]))
-            if away_m < 800:
-                heard.append((10.0 * shot + away_m / SPEED_M_S + rng.normal(0, 0.002), sensor.sensor_id, shot))
-    return [
-        Detection(
-            sensor_id=name,
-            boot_id="bench",
-            seq=shot,
-            toa_ns=UtcNs(START_NS + round(toa_s * NS_PER_S)),
-            toa_sigma_s=0.002,
-            wave="muzzle",
-            level_db=95.0,
-            snr_db=30.0,
-            llr={"gunshot": 4.0},
-            clock=ClockState(mode="simulated", sigma_s=1e-4),
-        )
-        for toa_s, name, shot in sorted(heard)
-    ]
-
-
-def street(seconds: int) -> np.ndarray:
-    """Make noise with two impulses a second.
-
-    Parameters
-    ----------
-    seconds : int
-        How long [s].
-
-    Returns
-    -------
-    numpy.ndarray, shape (seconds * RATE_HZ,), float32
-        Full scale is 1.0.
-    """
-    rng = np.random.default_rng(2)
-    samples = rng.normal(0, 1e-3, seconds * RATE_HZ)
-    pulse = np.exp(-np.arange(RATE_HZ // 50) / 200.0) * rng.normal(0, 0.3, RATE_HZ // 50)
-    for start in range(RATE_HZ // 4, samples.size - pulse.size, RATE_HZ // 2):
-        samples[start : start + pulse.size] += pulse
-    return samples.astype(np.float32)
-
-
-def node_seconds(samples: np.ndarray) -> float:
-    """Time a node that hears this.
-
-    Parameters
-    ----------
-    samples : numpy.ndarray, shape (frames,), float32
-        What it hears.
-
-    Returns
-    -------
-    float
-        Wall time [s].
-    """
-    model = load_model()
-    clock = SteadyClock(START_NS, float(RATE_HZ), ClockState(mode="simulated", sigma_s=1e-4))
-
-    def hear() -> None:
-        node = Node(NodeConfig(sensor_id="bench"), clock, model, "bench")
-        for first in range(0, samples.size, 1000):
-            node.feed(Block(samples[first : first + 1000], first, float(RATE_HZ)))
-        node.finish()
-
-    return wall_s(hear)
-
-
-def hub_seconds(sensors: list[Sensor], heard: list[Detection]) -> float:
-    """Time a hub that is told this.
-
-    Parameters
-    ----------
-    sensors : list of Sensor
-        The site's.
-    heard : list of Detection
-        In order of arrival.
-
-    Returns
-    -------
-    float
-        Wall time [s].
-    """
-    site = SiteConfig(name="bench", sensor=tuple(sensors))
-
-    def locate() -> None:
-        hub = Hub(site)
-        for detection in heard:
-            hub.feed(detection, detection.toa_ns + NS_PER_S // 20)
-        hub.advance(heard[-1].toa_ns + 60 * NS_PER_S)
-
-    return wall_s(locate)
-
-
-def solve_seconds(sensors: list[Sensor]) -> float:
-    """Time one solution from eight arrivals.
-
-    Parameters
-    ----------
-    sensors : list of Sensor
-        At least eight.
-
-    Returns
-    -------
-    float
-        Wall time [s].
-    """
-    places_m = np.array([[sensor.x_m, sensor.y_m, sensor.z_m] for sensor in sensors[:8]], dtype=float)
-    toa_s = np.linalg.norm(places_m - [620.0, 410.0, 1.5], axis=1) / SPEED_M_S
-    air = Air.of_weather(SiteConfig(name="bench").weather)
-    return wall_s(lambda: [solve(places_m, toa_s, np.full(8, 0.008), air) for _ in range(50)]) / 50
-
-
-def measure() -> dict[str, float]:
-    """Take all measurements.
-
-    Returns
-    -------
-    dict of str to float
-        Name, which ends in its unit, to figure.
-    """
-    sensors = grid()
-    heard = detections(sensors, 50)
-    payload = encode(heard[0])
-    many = range(10_000)
-    seconds = 20
-    return {
-        "decode_detection_us": 1e2 * wall_s(lambda: [decode(payload, Detection) for _ in many]),
-        "encode_detection_us": 1e2 * wall_s(lambda: [encode(heard[0]) for _ in many]),
-        "node_share_of_one_core_percent": 100 * node_seconds(street(seconds)) / seconds,
-        "solve_eight_sensors_ms": 1e3 * solve_seconds(sensors),
-        "hub_one_detection_ms": 1e3 * hub_seconds(sensors, heard) / len(heard),
-    }
+        found = measure(plan)
+        taken_s = time.perf_counter() - started
+        print(f"\n{name} ({taken_s:.0f} s)\n{table(found)}", flush=True)
+        write(out, name, found, plan, taken_s)
+        rows += found
+    return rows
 
 
 def main() -> None:
-    """Measure, print a table and write it as JSON."""
-    parser = argparse.ArgumentParser(prog="bench", description="Measure what the chain costs.")
+    """Measure, print tables and write them as JSON."""
+    known = [name for name, *_ in GROUPS]
+    about = "\n".join(f"  {name:<12} {tells} ({full:g} min, quick {quick:g})" for name, _, full, quick, tells in GROUPS)
+    parser = argparse.ArgumentParser(
+        prog="bench", description=f"Measure.\n\ngroups:\n{about}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help="which groups (default: all)")
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="file to write (default: bench.json)")
-    parser.add_argument("--quick", action="store_true", help="leave out the replay of the Pittsburgh release")
+    parser.add_argument("--quick", action="store_true", help="fewer draws: for development, not for a report")
+    parser.add_argument(
+        "--first-seed", type=int, default=REPORTED_SEED, help="seeds count from here; below 1000 for development"
+    )
+    parser.add_argument("--processes", type=int, default=2, help="processes that may work at once (default: 2)")
     arguments = parser.parse_args()
-    out: Path = arguments.out
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
-    found = measure() | ({} if arguments.quick else pittsburgh.figures())
-    figures = {name: round(figure, 4) for name, figure in found.items()}
-    width = max(map(len, figures))
-    for name, figure in figures.items():
-        print(f"{name:<{width}}  {figure:>10.3f}")
-    partial = out.with_name(out.name + ".part")
-    partial.write_text(json.dumps({"agls": __version__, **machine, "figures": figures}, indent=2) + "\n", "utf-8")
-    partial.replace(out)
+    strange = sorted(set(arguments.groups) - set(known))
+    if strange:
+        parser.error(f"there is no group {strange[0]!r}; there are: {', '.join(known)}")
+    plan = Plan(arguments.quick, arguments.first_seed, arguments.processes)
+    rows = run(arguments.groups, plan, arguments.out)
+    verdicts = [row.verdict for row in rows]
+    print("\n" + ", ".join(f"{verdicts.count(one)} {one}" for one in ("ok", "MISSED", "not run")))
+    if plan.quick:
+        print("quick: fewer draws than asked for; not for a report")
 
 
 if __name__ == "__main__":

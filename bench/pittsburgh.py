@@ -1,22 +1,73 @@
-"""Replay the Pittsburgh live fire from pulses and from audio: the baseline that later work must beat.
+"""Replay the Pittsburgh live fire from pulses: the whole, six sensors a shot, and two halves of a shot's sensors.
 
-    python -m bench.pittsburgh [--out FOLDER]
-
-prints a table; `figures` gives the same numbers for ``bench.json``. The recordings are found by ``AGLS_SHARED`` or at
-``../shared`` beside the project.
+The recordings are found by ``AGLS_SHARED`` or at ``../shared`` beside the project. The vendor's tuples are read here
+to know which sensors heard a shot, never by what locates.
 """
 
-import argparse
+from __future__ import annotations
+
+import json
+import math
 import os
 import tempfile
-import time
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agls.replay import replay
-from agls.replay.dataset import Choice
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-SOURCES: tuple[Choice, ...] = ("detections", "audio")
+from agls.messages import Ellipse, Shot
+from agls.replay import read_dataset
+from agls.replay.dataset import Recording
+from agls.replay.run import run_hub
+from agls.replay.score import RecordingScore, ellipse_distance, score_recording
+from agls.replay.truth import TrueShot, read_truth
+from bench.rows import ANY, Ask, Plan, Row, bootstrap, share_detail, share_row, spread
+
+LIMIT_M = 15.0
+GHOST_M = 50.0
+SIX = 6
+HALF = 4
+CHI2_95_2D = 5.991464547107979
+CANNOT_TELL = (
+    "three of nine positions, handguns, calm air near 0 C, no foliage, no heat; the survey itself is good to 2.5 m"
+)
+ABSENT = "the Pittsburgh release is not at hand; name the folder above data/ with AGLS_SHARED"
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test of the release with its truth.
+
+    Attributes
+    ----------
+    recording : Recording
+        What may be seen.
+    truth : tuple of TrueShot
+        Every shot fired, in order of time.
+    heard_by : tuple of tuple of str
+        For each shot, the sensors whose pulse the vendor chose.
+    """
+
+    recording: Recording
+    truth: tuple[TrueShot, ...]
+    heard_by: tuple[tuple[str, ...], ...]
+
+    @property
+    def position(self) -> str:
+        """Name the firing position.
+
+        Returns
+        -------
+        str
+            Such as ``FP1``.
+        """
+        return self.recording.name.partition("/")[0]
 
 
 def find_release() -> Path | None:
@@ -33,79 +84,373 @@ def find_release() -> Path | None:
     return release if release.is_dir() else None
 
 
-def measure(source: Choice, release: Path, out: Path) -> dict[str, float]:
-    """Replay the release once.
+def read_cases(release: Path) -> list[Case]:
+    """Read recordings, truth and tuples.
 
     Parameters
     ----------
-    source : str
-        ``detections`` or ``audio``.
     release : pathlib.Path
-        The dataset.
-    out : pathlib.Path
-        Folder for the results.
+        The release.
 
     Returns
     -------
-    dict of str to float
-        Name, which ends in its unit, to figure.
+    list of Case
+        In order of name.
     """
-    started = time.perf_counter()
-    summary = replay(release, out, source=source)
-    taken_s = time.perf_counter() - started
-    total: dict[str, Any] = (summary.score or {})["total"]  # type: ignore[assignment]
-    within = {f"within_{radius.replace(' ', '_')}_count": found["count"] for radius, found in total["within"].items()}
-    named = {
-        "true_shots_count": total["true_shots_count"],
-        "located_count": total["located_count"],
-        **within,
-        "error_median_m": total["error_median_m"],
-        "error_p90_m": total["error_p90_m"],
-        "ghosts_count": total["ghosts_count"],
-        "ghosts_called_gunfire_count": total["ghosts_called_gunfire_count"],
-        "doubles_count": total["doubles_count"],
-        "rounds_exact_count": total["rounds_exact"]["count"],
-        "ellipse_holds_truth_count": total["ellipse95_holds_truth"]["count"],
-        "scatter_x_m": total["scatter"]["x_sigma_m"],
-        "scatter_y_m": total["scatter"]["y_sigma_m"],
-        "refused_count": len(summary.refused),
-        "taken_s": taken_s,
-    }
-    return {f"pittsburgh_{source}_{name}": figure for name, figure in named.items() if figure is not None}
+    truth: defaultdict[str, list[TrueShot]] = defaultdict(list)
+    for shot in read_truth(release, "pittsburgh")[0]:
+        truth[shot.recording].append(shot)
+    chosen = _chosen_sensors(release)
+    return [
+        Case(recording, tuple(truth[recording.name]), chosen[recording.name])
+        for recording in read_dataset(release, "detections").recordings
+    ]
 
 
-def figures(out: Path | None = None) -> dict[str, float]:
-    """Replay the release from pulses and from audio.
+def _chosen_sensors(release: Path) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Say which sensors the vendor chose for each shot, in order of the shots' times as the truth has them."""
+    found = {}
+    for file in sorted(release.rglob("*.nlos-tuples.json")):
+        (pulse_file,) = file.parent.glob("*.allpulses.json")
+        pulses = {one["pulse_uuid"]: one for one in json.loads(pulse_file.read_text("utf-8"))}
+        shots = [
+            [pulses[uuid] for uuid in one["pulse_uuids"] if uuid in pulses]
+            for one in json.loads(file.read_text("utf-8"))
+        ]
+        # All sensors hear the shots of a test in the same order.
+        shots.sort(key=lambda own: sorted(pulse["arrival_time_utc"] for pulse in own)[len(own) // 2])
+        name = f"{file.parent.parent.name}/{file.parent.name}"
+        found[name] = tuple(tuple(sorted({pulse["serial_number"] for pulse in own})) for own in shots)
+    return found
+
+
+def locate(recording: Recording) -> list[Shot]:
+    """Run a recording's pulses through a hub, as a replay does.
 
     Parameters
     ----------
-    out : pathlib.Path, optional
-        Folder for the results of both; a temporary one if not given.
+    recording : Recording
+        With detections.
 
     Returns
     -------
-    dict of str to float
-        Name to figure; empty where the release is not at hand.
+    list of Shot
+        The last revision of each shot that stands.
+    """
+    last: dict[str, Shot] = {}
+    for item in run_hub(recording, recording.detections):
+        if isinstance(item, Shot) and item.revision >= last.get(item.shot_id, item).revision:
+            last[item.shot_id] = item
+    return [shot for shot in last.values() if shot.state == "located"]
+
+
+def keep_sensors(recording: Recording, sensors: set[str]) -> Recording:
+    """Leave only some sensors of a site, with all they heard.
+
+    Parameters
+    ----------
+    recording : Recording
+        A recording.
+    sensors : set of str
+        Those that stay.
+
+    Returns
+    -------
+    Recording
+        As if the others had never been built.
+    """
+    site = msgspec.structs.replace(
+        recording.site, sensor=tuple(one for one in recording.site.sensor if one.sensor_id in sensors)
+    )
+    heard = tuple(one for one in recording.detections if one.sensor_id in sensors)
+    return Recording(recording.name, site, detections=heard)
+
+
+def spread_m2(ellipse: Ellipse) -> Floats:
+    """Turn a 95 % ellipse back into a covariance.
+
+    Parameters
+    ----------
+    ellipse : Ellipse
+        As published.
+
+    Returns
+    -------
+    numpy.ndarray, shape (2, 2)
+        Of east and north [m2].
+    """
+    azimuth = math.radians(ellipse.azimuth_deg)
+    along = np.array([math.sin(azimuth), math.cos(azimuth)])
+    across = np.array([along[1], -along[0]])
+    major, minor = (axis**2 / CHI2_95_2D for axis in (ellipse.major_m, ellipse.minor_m))
+    return np.asarray(major * np.outer(along, along) + minor * np.outer(across, across))
+
+
+# ------------------------------------------------------------------------------------------------- the whole array
+
+
+def measure_replay(plan: Plan) -> list[Row]:
+    """Locate every test with all its pulses.
+
+    Parameters
+    ----------
+    plan : Plan
+        How many processes.
+
+    Returns
+    -------
+    list of Row
+        Tests found, shots within 15 m, ghosts, rounds, scatter, ellipses; by position.
     """
     release = find_release()
     if release is None:
-        return {}
+        return [Row("Pittsburgh: shots within 15 m", math.nan, Ask(low=107), note=ABSENT)]
+    cases = read_cases(release)
+    scores = dict(zip((case.recording.name for case in cases), spread(_score_whole, cases, plan), strict=True))
+    by_position = {name: [scores[case.recording.name] for case in cases if case.position == name] for name in _names(cases)}  # fmt: skip
+    rows = [_counted(figure, by_position, count, ask) for figure, count, ask in _COUNTED]
+    return [*rows, *_scatter_rows(by_position), *_ellipse_rows(by_position)]
+
+
+def _names(cases: list[Case]) -> list[str]:
+    return sorted({case.position for case in cases})
+
+
+def _score_whole(case: Case) -> RecordingScore:
+    return score_recording(case.recording.name, case.truth, locate(case.recording))
+
+
+def _errors_m(score: RecordingScore) -> list[float]:
+    return [match.error_m for match in score.matches]
+
+
+_COUNTED: tuple[tuple[str, Any, Ask], ...] = (
+    ("Pittsburgh: tests found, of 54", lambda score: score.located_count > 0, Ask(low=54)),
+    ("Pittsburgh: shots <= 15 m, of 108", lambda score: sum(e <= LIMIT_M for e in _errors_m(score)), Ask(low=107)),
+    ("Pittsburgh: shots <= 5 m, of 108", lambda score: sum(e <= 5.0 for e in _errors_m(score)), ANY),
+    ("Pittsburgh: ghosts > 50 m", lambda score: len(score.ghosts), Ask(high=0)),
+    ("Pittsburgh: doubles <= 50 m", lambda score: len(score.doubles), ANY),
+    (
+        "Pittsburgh: round counts exact, of 54",
+        lambda score: score.located_count == len(score.matches) and not score.doubles and not score.ghosts,
+        Ask(low=53),
+    ),
+)
+
+
+def _counted(figure: str, by_position: dict[str, list[RecordingScore]], count: Any, ask: Ask) -> Row:
+    by_name = {name: int(sum(count(score) for score in scores)) for name, scores in by_position.items()}
+    of = sum(len(scores) for scores in by_position.values())
+    return Row(figure, sum(by_name.values()), ask, of, detail=by_name, note=CANNOT_TELL if ask.low == 107 else "")
+
+
+def _scatter_rows(by_position: dict[str, list[RecordingScore]]) -> list[Row]:
+    """Say how shots of one position scatter about their median; what the survey gets wrong does not matter."""
+    rows = []
+    for name, scores in by_position.items():
+        found = [m for score in scores for m in score.matches if m.shot is not None]
+        off = np.array([(m.shot.x_m - m.true.x_m, m.shot.y_m - m.true.y_m) for m in found if m.shot is not None])
+        if len(off) < 3:
+            rows.append(Row(f"Pittsburgh {name}: scatter per axis, 1.48 MAD [m]", math.nan, Ask(high=0.8)))
+            continue
+        axes = _scatter(off)
+        worst = int(axes.argmax())
+        rows.append(
+            Row(
+                f"Pittsburgh {name}: scatter per axis, 1.48 MAD [m]", float(axes[worst]), Ask(high=0.8), len(off),
+                bootstrap(off, lambda rows, k=worst: float(_scatter(rows)[k])),  # type: ignore[misc]
+                {"x_m": axes[0], "y_m": axes[1], "bias_x_m": np.median(off[:, 0]), "bias_y_m": np.median(off[:, 1]),
+                 "within_one_test_x_m": _within_tests(scores, 0), "within_one_test_y_m": _within_tests(scores, 1)},
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _scatter(off_m: Floats) -> Floats:
+    return np.asarray(1.4826 * np.median(np.abs(off_m - np.median(off_m, axis=0)), axis=0))
+
+
+def _within_tests(scores: list[RecordingScore], axis: int) -> float:
+    """Take the same within each test alone, where the shooter stood still."""
+    left: list[float] = []
+    for score in scores:
+        own = [(m.shot.x_m, m.shot.y_m)[axis] for m in score.matches if m.shot is not None]
+        left += [abs(one - float(np.median(own))) for one in own if len(own) == 3]
+    return 1.4826 * float(np.median(left)) if left else math.nan
+
+
+def _ellipse_rows(by_position: dict[str, list[RecordingScore]]) -> list[Row]:
+    found = {name: [m for s in scores for m in s.matches if m.shot is not None] for name, scores in by_position.items()}
+    major = {name: [m.shot.ellipse.major_m for m in matches if m.shot] for name, matches in found.items()}
+    every = np.array([one for axes in major.values() for one in axes])
+    held = {name: sum(_holds(m.shot, m.true) for m in ms if m.shot) for name, ms in found.items()}
+    detail = {name: float(np.median(axes)) for name, axes in major.items() if axes}
+    return [
+        Row(
+            "Pittsburgh: median major semi-axis [m]", float(np.median(every)) if len(every) else math.nan,
+            Ask(high=5.0), len(every), bootstrap(every, lambda rows: float(np.median(rows))) if len(every) else None,
+            detail,
+        ),
+        share_row(
+            "Pittsburgh: ellipse holds the survey (itself 2.5 m off)", sum(held.values()), len(every),
+            detail={name: share_detail(held[name], len(found[name])) for name in found},
+        ),
+    ]  # fmt: skip
+
+
+def _holds(shot: Shot, true: TrueShot) -> bool:
+    return ellipse_distance(shot.ellipse, true.x_m - shot.x_m, true.y_m - shot.y_m) <= 1.0
+
+
+# --------------------------------------------------------------------------------------------------- six sensors
+
+
+def measure_six(plan: Plan) -> list[Row]:
+    """Locate each shot with six of the sensors that heard it, drawn again and again, all their pulses kept.
+
+    Parameters
+    ----------
+    plan : Plan
+        How many draws.
+
+    Returns
+    -------
+    list of Row
+        Share within 15 m, by position.
+    """
+    figure, ask = "Pittsburgh: six sensors, <= 15 m", Ask(low=0.985)
+    release = find_release()
+    if release is None:
+        return [Row(figure, math.nan, ask, note=ABSENT)]
+    draws = plan.draws(100, 4)
+    items = [(case, shot, draws, plan.first_seed) for case in read_cases(release) for shot in range(len(case.truth))]
+    errors: defaultdict[str, list[float]] = defaultdict(list)
+    ghosts: defaultdict[str, int] = defaultdict(int)
+    for (case, _, _, _), (found, wrong) in zip(items, spread(_six, items, plan), strict=True):
+        errors[case.position] += found
+        ghosts[case.position] += wrong
+    every = [error for own in errors.values() for error in own]
+    detail: dict[str, Any] = {}
+    for name, own in errors.items():
+        good = [one for one in own if math.isfinite(one)]
+        detail[name] = share_detail(sum(one <= LIMIT_M for one in own), len(own))
+        detail[name] |= {"not_located": len(own) - len(good), "error_median_m": float(np.median(good))}
+        detail[name] |= {"error_p95_m": float(np.quantile(good, 0.95)), "ghosts_over_50_m": ghosts[name]}
+    return [share_row(figure, sum(one <= LIMIT_M for one in every), len(every), ask, detail=detail)]
+
+
+def _six(item: tuple[Case, int, int, int]) -> tuple[list[float], int]:
+    """Draw sensors for one shot; a shot that is not found is infinitely far off."""
+    case, shot, draws, seed = item
+    heard_by = case.heard_by[shot]
+    rng = np.random.default_rng([seed, _number(case), shot])
+    errors, ghosts = [], 0
+    for _ in range(draws if len(heard_by) >= SIX else 0):
+        sensors = {str(one) for one in rng.choice(heard_by, SIX, replace=False)}
+        score = score_recording(case.recording.name, case.truth, locate(keep_sensors(case.recording, sensors)))
+        errors.append(score.matches[shot].error_m)
+        ghosts += len(score.ghosts)
+    return errors, ghosts
+
+
+def _number(case: Case) -> int:
+    return int("".join(mark for mark in case.recording.name if mark.isdigit()))
+
+
+# ------------------------------------------------------------------------------------------------------- halves
+
+
+def measure_halves(plan: Plan) -> list[Row]:
+    """Locate each shot twice, by two disjoint halves of its sensors, and see whether the ellipses allow the difference.
+
+    Parameters
+    ----------
+    plan : Plan
+        How many splits.
+
+    Returns
+    -------
+    list of Row
+        Share of differences within the summed 95 % covariances, overall and by position.
+    """
+    figure = "Pittsburgh: two halves agree within their ellipses"
+    release = find_release()
+    if release is None:
+        return [Row(figure, math.nan, Ask(0.90, 0.98), note=ABSENT)]
+    splits = plan.draws(20, 2)
+    items = [(case, shot, splits, plan.first_seed) for case in read_cases(release) for shot in range(len(case.truth))]
+    pairs: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    lost: defaultdict[str, int] = defaultdict(int)
+    for (case, _, _, _), (found, missing) in zip(items, spread(_halves, items, plan), strict=True):
+        pairs[case.position] += found
+        lost[case.position] += missing
+    detail = {}
+    for name, own in pairs.items():
+        detail[name] = share_detail(sum(square <= CHI2_95_2D for square, _ in own), len(own))
+        detail[name] |= {"not_located_by_both": lost[name], "median_apart_m": float(np.median([m for _, m in own]))}
+    every = [square for own in pairs.values() for square, _ in own]
+    rows = [
+        share_row(figure, sum(one <= CHI2_95_2D for one in every), len(every), Ask(0.90, 0.98), detail=detail,
+                  note="intervals take splits as independent; those of one shot are not"),
+        Row("Pittsburgh: two halves agree, worst position", min(one["share"] for one in detail.values()),
+            Ask(low=0.85), len(every), detail={name: one["share"] for name, one in detail.items()}),
+        share_row("Pittsburgh: splits of which a half found nothing", sum(lost.values()),
+                  len(every) + sum(lost.values()), detail=dict(lost)),
+    ]  # fmt: skip
+    return rows
+
+
+def _halves(item: tuple[Case, int, int, int]) -> tuple[list[tuple[float, float]], int]:
+    """Split the sensors of one shot; hand back squared differences in units of the covariance, and distances [m]."""
+    case, shot, splits, seed = item
+    heard_by = case.heard_by[shot]
+    rng = np.random.default_rng([seed, _number(case), shot, 2])
+    found, missing = [], 0
+    for _ in range(splits if len(heard_by) >= 2 * HALF else 0):
+        mixed = [str(one) for one in rng.permutation(heard_by)]
+        halves = (set(mixed[: len(mixed) // 2]), set(mixed[len(mixed) // 2 :]))
+        scores = [
+            score_recording(case.recording.name, case.truth, locate(keep_sensors(case.recording, half)))
+            for half in halves
+        ]
+        one, other = (score.matches[shot].shot for score in scores)
+        if one is None or other is None:
+            missing += 1
+            continue
+        apart = np.array([one.x_m - other.x_m, one.y_m - other.y_m])
+        both = spread_m2(one.ellipse) + spread_m2(other.ellipse)
+        found.append((float(apart @ np.linalg.solve(both, apart)), float(np.hypot(*apart))))
+    return found, missing
+
+
+# -------------------------------------------------------------------------------------------------- from audio
+
+
+def measure_audio(plan: Plan) -> list[Row]:
+    """Replay the release from its audio.
+
+    Parameters
+    ----------
+    plan : Plan
+        Not used: there is one set of recordings.
+
+    Returns
+    -------
+    list of Row
+        As scored by the replay itself; nothing is asked here.
+    """
+    from agls.replay import replay
+
+    release = find_release()
+    if release is None or plan.quick:
+        return [Row("Pittsburgh audio: located", math.nan, note=ABSENT if release is None else "left out when quick")]
     with tempfile.TemporaryDirectory() as folder:
-        root = out or Path(folder)
-        return {name: figure for source in SOURCES for name, figure in measure(source, release, root / source).items()}
-
-
-def main() -> None:
-    """Replay, and print a table."""
-    parser = argparse.ArgumentParser(prog="bench.pittsburgh", description="Replay the Pittsburgh live fire.")
-    parser.add_argument("--out", type=Path, default=None, help="folder for both replays (default: none kept)")
-    found = figures(parser.parse_args().out)
-    if not found:
-        print("the Pittsburgh release is not at hand; name the folder above data/ with AGLS_SHARED")
-    width = max(map(len, found), default=0)
-    for name, figure in found.items():
-        print(f"{name:<{width}}  {figure:>10.3f}")
-
-
-if __name__ == "__main__":
-    main()
+        total: dict[str, Any] = (replay(release, Path(folder), source="audio").score or {})["total"]  # type: ignore[assignment]
+    of = total["true_shots_count"]
+    return [
+        share_row("Pittsburgh audio: located", total["located_count"], of),
+        share_row("Pittsburgh audio: <= 15 m", total["within"]["15 m"]["count"], of),
+        Row("Pittsburgh audio: ghosts > 50 m", total["ghosts_count"], count=of),
+        Row("Pittsburgh audio: doubles <= 50 m", total["doubles_count"], count=of),
+        Row("Pittsburgh audio: round counts exact", total["rounds_exact"]["count"], count=total["rounds_exact"]["of"]),
+    ]
