@@ -313,6 +313,7 @@ class CadEvent(Wire, frozen=True, kw_only=True, tag_field="type", tag="cad_event
     incident: Identifier
     revision: Counter
     status: Literal["open", "update", "cancel"]
+    issued_ns: UtcNs = msgspec.field(name="issued")
     incident_type: Text
     headline: Text
     first_shot_ns: UtcNs = msgspec.field(name="first_shot_time")

@@ -82,7 +82,8 @@ def cad_event(**changes) -> CadEvent:
     """Make a CAD event."""
     fields = {
         "cad_event_id": "cad-1", "incident": "inc-1", "revision": 0, "status": "open", "incident_type": "WEAPON",
-        "headline": "Probable gunfire", "first_shot_ns": UtcNs(NOW_NS), "last_shot_ns": UtcNs(NOW_NS),
+        "headline": "Probable gunfire", "issued_ns": UtcNs(NOW_NS),
+        "first_shot_ns": UtcNs(NOW_NS), "last_shot_ns": UtcNs(NOW_NS),
         "latitude_deg": 40.44, "longitude_deg": -79.99, "ellipse": ELLIPSE, "p_gunshot": 0.97, "round_count": 1,
         "sensor_count": 4, "caution": "unverified",
     }  # fmt: skip

@@ -123,7 +123,7 @@ def test_what_a_node_hears_reaches_the_hub_and_the_node_ends_once_it_is_acknowle
 def test_heartbeats_tell_how_loud_it_is_and_what_is_still_in_the_outbox(mqtt: Mqtt) -> None:
     with Hub(mqtt, "hub-2") as hub:
         counts = run_node(node_config("pole-2", mqtt), FakeSource(), threading.Event())
-        hub.until(lambda: hub.of(Heartbeat, "pole-2") and hub.of(Detection, "pole-2"))
+        hub.until(lambda: any(beat.next_seq == counts["detections"] for beat in hub.of(Heartbeat, "pole-2")))
     last = hub.of(Heartbeat, "pole-2")[-1]
     assert last.next_seq == counts["detections"] == len(hub.of(Detection, "pole-2"))
     assert 0 <= last.oldest_seq <= last.next_seq
@@ -131,7 +131,8 @@ def test_heartbeats_tell_how_loud_it_is_and_what_is_still_in_the_outbox(mqtt: Mq
     assert last.clock.mode == "simulated"
     # Noise of 0.001 of full scale, which is 120 dB SPL; the bangs lie far above its floor.
     assert last.noise_floor_db == pytest.approx(60, abs=1)
-    assert last.level_db > 65
+    # One heartbeat may be said between the last bang and the end.
+    assert max(beat.level_db for beat in hub.of(Heartbeat, "pole-2")) > 65
 
 
 def test_a_live_node_stops_when_it_is_told_to_and_says_farewell(mqtt: Mqtt) -> None:

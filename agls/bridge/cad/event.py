@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 from agls.bridge.names import derived_id
 from agls.config import SiteConfig
-from agls.messages import NS_PER_S, CadEvent, Ellipse, Incident
+from agls.messages import NS_PER_S, CadEvent, Ellipse, Incident, UtcNs
 
 CAUTION = "unverified acoustic indication; not by itself grounds to stop a person"
 MOVED_M = 10.0  # a dispatcher sends a patrol to another address, not to another square of the pavement
@@ -48,7 +48,7 @@ class CadDesk:
         incident : Incident
             The revision; one that is not newer than what dispatch was told says nothing.
         now_ns : int
-            UTC; only used to forget incidents of long ago.
+            UTC; stamped on what is told, and used to forget incidents of long ago.
 
         Returns
         -------
@@ -60,7 +60,7 @@ class CadDesk:
             del self._told[name]
         if statuses:
             self._told[incident.incident] = incident
-        return [self._cad_event(incident, status) for status in statuses]
+        return [self._cad_event(incident, status, now_ns) for status in statuses]
 
     def _statuses(self, incident: Incident) -> list[Status]:
         """Look up the table at the head of this module."""
@@ -73,12 +73,13 @@ class CadDesk:
             return ["cancel"]
         return ["update"] if _changed(told, incident) else []
 
-    def _cad_event(self, incident: Incident, status: Status) -> CadEvent:
+    def _cad_event(self, incident: Incident, status: Status, now_ns: int) -> CadEvent:
         return CadEvent(
             cad_event_id=derived_id("cad", incident.incident),
             incident=incident.incident,
             revision=incident.revision,
             status=status,
+            issued_ns=UtcNs(now_ns),
             incident_type=self.incident_type,
             headline=headline(incident),
             first_shot_ns=incident.first_shot_ns,

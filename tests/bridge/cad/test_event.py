@@ -28,6 +28,12 @@ def test_the_first_revision_opens_a_call(incident) -> None:
     assert (opened.latitude_deg, opened.longitude_deg, opened.round_count) == (40.44062, -79.99589, 3)
 
 
+def test_an_event_says_when_it_was_issued_and_that_is_told_as_text(incident) -> None:
+    [opened] = CadDesk(SITE).feed(incident(), NOW_NS)
+    assert opened.issued_ns == NOW_NS
+    assert b'"issued":"2018-12-19T12:00:05.000000000Z"' in encode(opened)
+
+
 def test_the_headline_reads_as_one_sentence(incident) -> None:
     assert headline(incident()) == (
         "Probable gunfire, 3 rounds, within 12 m of 40.44062, -79.99589, heard by 9 sensors"
