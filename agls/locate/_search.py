@@ -25,6 +25,7 @@ GATE = 4.0
 LOG_ROOT_2PI = 0.9189385332046727
 TABLE = 256
 NO_SCORE = -1e30
+DEAD_S = 0.02
 LOG_MISS_LIKE = -3.0  # of a sensor that heard a like shot: it misses one in twenty
 
 
@@ -157,6 +158,11 @@ def match(
                 if gain > value:
                     value = gain
                     members[k] = q
+            if members[k] < 0 and value < 0.0:
+                # A sensor that has just reported something else is deaf for a moment: its silence says nothing.
+                q = first_after(t, low, high, due - DEAD_S)
+                if q < high and t[q] < due + reach:
+                    value = 0.0
         total += value
         left -= 6.0
         if total + left < enough:

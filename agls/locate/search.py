@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from agls.config import Locating
-from agls.locate import _search
+from agls.locate import _search, _stack
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
 from agls.locate._search import GATE, TABLE, Bools, Ints
 from agls.locate.solve import Air, Height, prior
@@ -35,7 +35,9 @@ SAME_PLACE_M = 40.0
 LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
 TRIPLES = 1500
 POOL_ROUNDS = 3
-PASSES = 3
+BURST_SHOTS = 6
+STACK_PICKS = 5  # a sensor that heard fewer has no burst to show
+GRID_COUNT, PEAK_CELLS, PEAKS = 150_000, 3_000, 10
 NEIGHBOURS = 6
 POOL_M = 6.0  # proposals this near each other may be one place
 SURE_SHARE = 0.6  # shots that score so much of their place's best teach its pattern
@@ -212,6 +214,7 @@ class _Place:
     sigma: Floats
     origins: Floats
     cost: float
+    worth: float = 0.0
 
 
 def find_shots(
@@ -247,25 +250,42 @@ def find_shots(
     if len(picks.toa_s) < settings.min_sensors_count or len(array.sensor_ids) < settings.min_sensors_count:
         return []
     window = _window(picks, array, air, settings, horizon_s, decided)
-    places: list[_Place] = []
-    shots: list[Found] = []
-    used = window.taken.copy()
-    for _ in range(PASSES):
-        more = _candidates(window, used)
-        if not more:
-            break
-        places += more
-        before = len(shots)
-        used, shots = _choose(window, places, decided)
-        rate = _echo_rate(window, used)
-        if rate > window.echo_rate:
-            window = replace(window, echo_rate=rate)
-            used, shots = _choose(window, places, decided)
-        if len(shots) <= before:
-            break
-        # What is explained is clutter no longer, so the rest stands out more, but for the echoes that are due.
-        window = _reweighted(window, used)
-    return _without_repeated_echoes(shots, decided)
+    shots = list(decided)
+    for search in (_bursts, _candidates, _candidates):
+        more, window = search(window, shots)
+        shots += more
+    return _without_repeated_echoes(shots[len(decided) :], decided)
+
+
+def _bursts(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
+    """Find bursts, the one that explains most first, then what each of them left when all else was clutter to it."""
+    places = [place for place in _stacked(window) if len(place.origins) >= BURST_SHOTS]
+    places.sort(key=lambda place: -place.worth)
+    found: list[Found] = []
+    kept: list[_Place] = []
+    for place in places:
+        more, after = _choose(window, [place], known + found)
+        if len(more) >= BURST_SHOTS and sum(shot.surplus for shot in more) > 0:
+            found, window = found + more, after
+            kept.append(place)
+    for place in kept * 2:
+        again = _again(window, place)
+        if again is not None:
+            more, window = _choose(window, [again], known + found)
+            found += more
+    return found, window
+
+
+def _candidates(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
+    """Find shots alone and places of a few: all that is proposed competes."""
+    places = _proposed(window)
+    if not places:
+        return [], window
+    found, after = _choose(window, places, known)
+    rate = _echo_rate(window, after.taken)
+    if rate > window.echo_rate:
+        found, after = _choose(replace(window, echo_rate=rate), places, known)
+    return found, after
 
 
 def _echo_rate(window: _Window, used: Bools) -> float:
@@ -307,9 +327,72 @@ def _echoes(group: list[Found], leaders: list[Found]) -> bool:
     return False
 
 
-def _candidates(window: _Window, used: Bools) -> list[_Place]:
+def _again(window: _Window, place: _Place) -> _Place | None:
+    """Look for shots of a known pattern among what is left."""
+    count, m = len(window.t), len(window.array.near)
+    delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
+    _search.pattern(place.theta, *window.sensors, *window.hearing, delay, hit, miss)
+    origins, members, scores = np.empty(count), np.empty((count, m), dtype=np.int64), np.empty(count)
+    number = _search.back_project(
+        place.delay, place.sigma, hit, miss, window.start, window.owner, window.t, window.s, window.weight,
+        window.taken, window.horizon, LEAST_NATS, FASTEST_S, origins, members, scores,
+    )  # fmt: skip
+    return replace(place, origins=origins[:number]) if number else None
+
+
+def _stacked(window: _Window) -> list[_Place]:
+    """Propose the places of bursts: where the delays between all pairs of sensors stack up."""
+    px, py, pz = window.sensors
+    m = len(px)
+    if (~window.taken).sum() < STACK_PICKS * m:
+        return []
+    sigma_s = math.hypot(window.path_s, float(np.median(window.s)))
+    speed = float(window.mean[4])
+    apart = np.hypot(px[:, None] - px, py[:, None] - py)
+    longest = apart / (0.95 * speed) + 4 * sigma_s + np.eye(m)
+    bin_s = sigma_s / math.sqrt(2.0)
+    bins = 2 * int(longest.max() / bin_s) + 3
+    counts, chance = np.empty((m * (m - 1) // 2, bins + 1)), np.empty(m * (m - 1) // 2)
+    _stack.delay_histograms(window.start, window.t, window.taken, longest, bin_s, bins, counts, chance)
+    xs, ys, zs, step_m = _grid(window.array, speed * sigma_s)
+    wide = np.full(len(chance), np.round((1.4 * sigma_s + 0.4 * step_m / speed) / bin_s))
+    narrow = np.full(len(chance), 2.0)
+    heights = np.empty(len(xs))
+    c, u, v = (float(value) for value in window.mean[4:])
+    _stack.coarse_map(xs, ys, zs, c, u, v, px, py, pz, counts, chance, bin_s, wide, heights)
+    places: list[_Place] = []
+    for i in _peaks(xs, ys, heights, max(4 * step_m, 12.0)):
+        theta = window.mean.copy()
+        theta[0], theta[1], theta[3] = xs[i], ys[i], zs[i]
+        _stack.climb(theta, step_m / 2, 0.5, px, py, pz, counts, chance, bin_s, narrow, window.mean, window.precision)
+        place = _pool(window, theta)
+        places += [place] if place is not None else []
+    return places
+
+
+def _grid(array: Array, resolution_m: float) -> tuple[Floats, Floats, Floats, float]:
+    """Lay a grid over the sensors and their surroundings, as fine as the arrivals resolve and the machine can bear."""
+    flat = array.positions_m[:, :2] - array.middle_m[:2]
+    low, high = flat.min(axis=0) - MARGIN_M / 2, flat.max(axis=0) + MARGIN_M / 2
+    step_m = max(1.2 * resolution_m, math.sqrt(float(np.prod(high - low)) / GRID_COUNT))
+    xs, ys = (axis.ravel() for axis in np.meshgrid(*(np.arange(a, b, step_m) for a, b in zip(low, high, strict=True))))
+    return xs, ys, np.full(len(xs), float(array.near_height_m.mean())), step_m
+
+
+def _peaks(xs: Floats, ys: Floats, heights: Floats, apart_m: float) -> list[int]:
+    """Pick the highest places, none near a higher one."""
+    peaks: list[int] = []
+    for i in np.argsort(-heights, kind="stable")[:PEAK_CELLS]:
+        if all(math.hypot(xs[i] - xs[j], ys[i] - ys[j]) > apart_m for j in peaks):
+            peaks.append(int(i))
+        if len(peaks) == PEAKS:
+            break
+    return peaks
+
+
+def _proposed(window: _Window) -> list[_Place]:
     """Propose places: each pick's best shot alone, and places that several of these agree on, with all their shots."""
-    thetas, scores = _proposals(window, used, window.weight)
+    thetas, scores = _proposals(window)
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     thetas = thetas[order]
     places = [_single(window, theta) for theta in thetas]
@@ -322,7 +405,7 @@ def _candidates(window: _Window, used: Bools) -> list[_Place]:
         grouped |= near
         moments = thetas[near, 2] / REFERENCE_SPEED_M_S
         if np.ptp(moments) > FASTEST_S:
-            place = _pool(window, theta, used, window.weight)
+            place = _pool(window, theta)
             places += [place] if place is not None else []
     return places
 
@@ -335,13 +418,13 @@ def _single(window: _Window, theta: Floats) -> _Place:
     return _Place(theta, delay, np.full(m, window.path_s), origin, _cost(window, 1))
 
 
-def _proposals(window: _Window, used: Bools, weight: Floats) -> tuple[Floats, Floats]:
+def _proposals(window: _Window) -> tuple[Floats, Floats]:
     anchors = np.argsort(window.t, kind="stable").astype(np.int64)
     count = len(anchors)
     thetas, members, scores = np.empty((count, 7)), np.empty((count, len(window.array.near)), np.int64), np.empty(count)
     _search.propose(
         anchors, *window.sensors, *window.hearing, window.array.near, window.array.near_height_m, window.start,
-        window.owner, window.t, window.s, weight, used, window.horizon, window.path_s, window.mean,
+        window.owner, window.t, window.s, window.weight, window.taken, window.horizon, window.path_s, window.mean,
         window.precision, window.max_range_m, TRIPLES, thetas, members, scores,
     )  # fmt: skip
     return thetas, scores
@@ -358,7 +441,7 @@ def _cost(window: _Window, shots: int) -> float:
     return math.log(BURST_S / (2.5 * sigma_s * shots)) + max(place, 0.0) / shots
 
 
-def _pool(window: _Window, theta: Floats, used: Bools, weight: Floats) -> _Place | None:
+def _pool(window: _Window, theta: Floats) -> _Place | None:
     """Find all shots from about one place, and from all of them the place's pattern; repeat."""
     count, m = len(window.t), len(window.array.near)
     delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
@@ -369,8 +452,8 @@ def _pool(window: _Window, theta: Floats, used: Bools, weight: Floats) -> _Place
     worth, place, known_nats = -math.inf, None, 0.0
     for _ in range(POOL_ROUNDS):
         number = _search.back_project(
-            delay, sigma, hit, miss, window.start, window.owner, window.t, window.s, weight, used, window.horizon,
-            LEAST_NATS, FASTEST_S, origins, members, scores,
+            delay, sigma, hit, miss, window.start, window.owner, window.t, window.s, window.weight, window.taken,
+            window.horizon, LEAST_NATS, FASTEST_S, origins, members, scores,
         )  # fmt: skip
         enough = [i for i in range(number) if (members[i] >= 0).sum() >= window.fewest]
         now = float((scores[enough] - LEAST_NATS).sum()) - known_nats
@@ -378,7 +461,7 @@ def _pool(window: _Window, theta: Floats, used: Bools, weight: Floats) -> _Place
             return place
         worth = now
         cost = _cost(window, len(enough)) + known_nats / len(enough)
-        place = _Place(theta.copy(), delay.copy(), sigma.copy(), origins[enough], cost)
+        place = _Place(theta.copy(), delay.copy(), sigma.copy(), origins[enough], cost, now)
         sure = [i for i in enough if scores[i] >= SURE_SHARE * scores[enough].max()]
         known_nats = _learn_pattern(window, members[sure], origins[sure], delay, sigma, theta, hit, miss)
     return place
@@ -422,7 +505,7 @@ def _learn_pattern(
     return float(0.5 * (off**2).sum() + np.log(np.maximum(spread[trusted] / sigma[often], 1.0)).sum())
 
 
-def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> tuple[Bools, list[Found]]:
+def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> tuple[list[Found], _Window]:
     """Let the shots of all places compete for picks, best first, each with what is left when its turn comes."""
     m = len(window.array.near)
     fixed = [_single(window, window.theta_of(shot)) for shot in decided]
@@ -449,7 +532,7 @@ def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> 
         _found(window, rows[chosen[k]][0], float(origins[chosen[k]]), members[k], float(scores[k]))
         for k in range(len(decided), number)
     ]
-    return used, sorted(found, key=lambda shot: shot.origin_s)
+    return sorted(found, key=lambda shot: shot.origin_s), _reweighted(window, used)
 
 
 def _outside_m(array: Array, xy: Floats) -> Floats:
@@ -479,8 +562,8 @@ def _window(
 
 
 def _reweighted(window: _Window, used: Bools) -> _Window:
-    """Weigh picks by how rare unexplained ones are at their sensor, and by the echoes due after explained ones."""
-    window = replace(window, weight=_log_rarity(window.t, window.start, used))
+    """Take picks as explained: the rest stands out more, but for the echoes that are due after them."""
+    window = replace(window, taken=used, weight=_log_rarity(window.t, window.start, used))
     for q in np.flatnonzero(used):
         _add_echoes(window, int(window.owner[q]), float(window.t[q]))
     return window
