@@ -207,13 +207,11 @@ def measure_replay(plan: Plan) -> list[Row]:
         return [Row("Pittsburgh: shots within 15 m", math.nan, Ask(low=107), note=ABSENT)]
     cases = read_cases(release)
     scores = dict(zip((case.recording.name for case in cases), spread(_score_whole, cases, plan), strict=True))
-    by_position = {name: [scores[case.recording.name] for case in cases if case.position == name] for name in _names(cases)}  # fmt: skip
+    by_position: dict[str, list[RecordingScore]] = {}
+    for case in cases:
+        by_position.setdefault(case.position, []).append(scores[case.recording.name])
     rows = [_counted(figure, by_position, count, ask) for figure, count, ask in _COUNTED]
     return [*rows, *_scatter_rows(by_position), *_ellipse_rows(by_position)]
-
-
-def _names(cases: list[Case]) -> list[str]:
-    return sorted({case.position for case in cases})
 
 
 def _score_whole(case: Case) -> RecordingScore:
@@ -389,7 +387,7 @@ def measure_halves(plan: Plan) -> list[Row]:
         detail[name] = share_detail(sum(square <= CHI2_95_2D for square, _ in own), len(own))
         detail[name] |= {"not_located_by_both": lost[name], "median_apart_m": float(np.median([m for _, m in own]))}
     every = [square for own in pairs.values() for square, _ in own]
-    rows = [
+    return [
         share_row(figure, sum(one <= CHI2_95_2D for one in every), len(every), Ask(0.90, 0.98), detail=detail,
                   note="intervals take splits as independent; those of one shot are not"),
         Row("Pittsburgh: two halves agree, worst position", min(one["share"] for one in detail.values()),
@@ -397,7 +395,6 @@ def measure_halves(plan: Plan) -> list[Row]:
         share_row("Pittsburgh: splits of which a half found nothing", sum(lost.values()),
                   len(every) + sum(lost.values()), detail=dict(lost)),
     ]  # fmt: skip
-    return rows
 
 
 def _halves(item: tuple[Case, int, int, int]) -> tuple[list[tuple[float, float]], int]:

@@ -60,6 +60,8 @@ class Trouble:
         Velocity of the air [m/s].
     path_sigma_s : float
         Delay common to all shots from one place at one sensor [s].
+    echo_repeats : bool
+        Whether a place's echoes come again with every shot: the same sensors, the same lags.
     """
 
     sigma_s: float = 0.0015
@@ -69,6 +71,7 @@ class Trouble:
     dead_time_s: float = 0.015
     wind_m_s: tuple[float, float] = (0.0, 0.0)
     path_sigma_s: float = 0.0
+    echo_repeats: bool = False
 
 
 def sensors(count: int, side_m: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -97,7 +100,10 @@ def sensors(count: int, side_m: float, rng: np.random.Generator) -> NDArray[np.f
     return np.column_stack([np.array(chosen), np.full(count, 8.0)])
 
 
-def burst(place_m: NDArray[np.float64], rate_per_s: float, rounds: int, start_s: float, rng: np.random.Generator, velocity_m_s: tuple[float, float] = (0.0, 0.0)) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
+def burst(
+    place_m: NDArray[np.float64], rate_per_s: float, rounds: int, start_s: float, rng: np.random.Generator,
+    velocity_m_s: tuple[float, float] = (0.0, 0.0),
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
     """Fire a burst with 2 % jitter of the cadence.
 
     Parameters
@@ -124,7 +130,10 @@ def burst(place_m: NDArray[np.float64], rate_per_s: float, rounds: int, start_s:
     return times, place_m + (times - start_s)[:, None] * np.array(velocity_m_s)
 
 
-def render(positions_m: NDArray[np.float64], origin_s: NDArray[np.float64], place_m: NDArray[np.float64], trouble: Trouble, rng: np.random.Generator) -> Scene:  # fmt: skip
+def render(
+    positions_m: NDArray[np.float64], origin_s: NDArray[np.float64], place_m: NDArray[np.float64], trouble: Trouble,
+    rng: np.random.Generator,
+) -> Scene:  # fmt: skip
     """Let sensors hear shots.
 
     Parameters
@@ -144,32 +153,45 @@ def render(positions_m: NDArray[np.float64], origin_s: NDArray[np.float64], plac
         Picks and truth.
     """
     rows: list[tuple[float, int, int]] = []
-    wind = np.array(trouble.wind_m_s)
-    places, first = np.unique(np.round(place_m), axis=0, return_inverse=True)
-    path_s = rng.normal(0, 1, (len(places), len(positions_m))) * trouble.path_sigma_s
+    places, which = np.unique(np.round(place_m), axis=0, return_inverse=True)
+    shape = (len(places), len(positions_m))
+    path_s = rng.normal(0, 1, shape) * trouble.path_sigma_s
+    again = (rng.random(shape) < trouble.echo, rng.uniform(0.02, 0.5, shape)) if trouble.echo_repeats else None
     for k, (t0, place) in enumerate(zip(origin_s, place_m, strict=True)):
-        away = positions_m[:, :2] - place
-        along = away @ wind
-        square = SPEED_M_S**2 - wind @ wind
-        flight = (np.sqrt(along**2 + square * ((away**2).sum(1) + 6.5**2)) - along) / square
-        for i, direct in enumerate(t0 + flight + path_s[first.ravel()[k]] + rng.normal(0, trouble.sigma_s, len(flight))):
+        own = int(which.ravel()[k])
+        blur = path_s[own] + rng.normal(0, trouble.sigma_s, len(positions_m))
+        for i, direct in enumerate(t0 + _flight_s(positions_m, place, trouble) + blur):
             if rng.random() < trouble.p_detect:
                 rows.append((direct, i, k))
-            if rng.random() < trouble.echo:
+            if again is None and rng.random() < trouble.echo:
                 rows.append((direct + rng.uniform(0.02, 0.5), i, -1))
+            elif again is not None and again[0][own, i]:
+                rows.append((direct + again[1][own, i] + rng.normal(0, trouble.sigma_s), i, -1))
     span = (float(origin_s.min()) - 1.0, float(origin_s.max()) + 4.0)
     for i in range(len(positions_m)):
-        for moment in rng.uniform(*span, rng.poisson(trouble.clutter_per_s * (span[1] - span[0]))):
-            rows.append((float(moment), i, -1))
-    rows.sort()
-    last = np.full(len(positions_m), -np.inf)
+        often = rng.poisson(trouble.clutter_per_s * (span[1] - span[0]))
+        rows += [(float(moment), i, -1) for moment in rng.uniform(*span, often)]
+    toa, sensor, shot = (np.array(column) for column in zip(*_report(rows, trouble), strict=True))
+    return Scene(positions_m, sensor.astype(np.int64), toa, shot.astype(np.int64), origin_s, place_m)
+
+
+def _flight_s(positions_m: NDArray[np.float64], place: NDArray[np.float64], trouble: Trouble) -> NDArray[np.float64]:
+    wind = np.array(trouble.wind_m_s)
+    away = positions_m[:, :2] - place
+    along = away @ wind
+    square = SPEED_M_S**2 - wind @ wind
+    return np.asarray((np.sqrt(along**2 + square * ((away**2).sum(1) + 6.5**2)) - along) / square)
+
+
+def _report(rows: list[tuple[float, int, int]], trouble: Trouble) -> list[tuple[float, int, int]]:
+    """Leave out what comes while a sensor is still busy with what came before."""
+    last: dict[int, float] = {}
     kept = []
-    for row in rows:
-        if row[0] - last[row[1]] >= trouble.dead_time_s:
+    for row in sorted(rows):
+        if row[0] - last.get(row[1], -np.inf) >= trouble.dead_time_s:
             last[row[1]] = row[0]
             kept.append(row)
-    toa, sensor, shot = (np.array(column) for column in zip(*kept, strict=True))
-    return Scene(positions_m, sensor.astype(np.int64), toa, shot.astype(np.int64), origin_s, place_m)
+    return kept
 
 
 def f1(scene: Scene, groups: list[tuple[int, ...]], fewest: int = 4, share: float = 0.6) -> tuple[float, float, float]:

@@ -42,7 +42,7 @@ class Told:
 
 @dataclass
 class Said:
-    """All that a hub said.
+    """Everything that a hub said.
 
     Attributes
     ----------

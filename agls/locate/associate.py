@@ -173,7 +173,7 @@ class Associator:
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
         horizon_ns = now_ns - min(self.settle_ns, EARLY_SETTLE_NS)
-        found = self._find(self.held, horizon_ns)
+        found = self._find(self.held, horizon_ns, thorough=False)
         ripe_ns = [self._ripe_ns(group, found) for group in found]
         ripe = [group for group, at_ns in zip(found, ripe_ns, strict=True) if at_ns <= horizon_ns]
         out, fallen = self._tell(ripe, now_ns, final=False)
@@ -205,7 +205,9 @@ class Associator:
         zone_end_ns = self.held[0].toa_ns + self.zone_ns
         window = [held for held in self.held if held.toa_ns <= zone_end_ns + self.zone_ns]
         decided = [
-            group for group in self._find(window, now_ns - self.settle_ns) if group.members[0].toa_ns <= zone_end_ns
+            group
+            for group in self._find(window, now_ns - self.settle_ns, thorough=True)
+            if group.members[0].toa_ns <= zone_end_ns
         ]
         undecided = [told for told in self.told if told.first_ns > zone_end_ns]
         self.told = [told for told in self.told if told.first_ns <= zone_end_ns]
@@ -226,7 +228,7 @@ class Associator:
         for key in keys:
             del self.by_key[key]
 
-    def _find(self, window: list[_Held], horizon_ns: int) -> list[_Group]:
+    def _find(self, window: list[_Held], horizon_ns: int, *, thorough: bool) -> list[_Group]:
         """Search a window for shots, beside those decided before."""
         if len({held.sensor for held in window}) < self.settings.min_sensors_count:
             return []
@@ -238,7 +240,7 @@ class Associator:
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
         picks = Picks(sensor, toa_s, sigma_s)
         decided = _decided(self.past, len(window), reference_ns)
-        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, decided)
+        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, decided, thorough=thorough)
         return [_Group(shot, tuple(rows[k] for k in shot.members), reference_ns) for shot in found]
 
     def _tell(self, groups: list[_Group], now_ns: int, *, final: bool) -> tuple[list[Shot | Rejection], list[_Told]]:

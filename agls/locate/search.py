@@ -224,6 +224,8 @@ def find_shots(
     settings: Locating,
     horizon_s: float = math.inf,
     decided: Sequence[Found] = (),
+    *,
+    thorough: bool = True,
 ) -> list[Found]:
     """Find the shots that explain picks, each pick in at most one.
 
@@ -241,6 +243,8 @@ def find_shots(
         Until when all that was heard is among `picks` [s]: a sensor's silence after that says nothing.
     decided : sequence of Found, optional
         Shots decided before, whose members are among `picks`; their echoes may be, too.
+    thorough : bool, optional
+        Whether to look for bursts so dense that no shot of theirs stands out alone.
 
     Returns
     -------
@@ -251,7 +255,7 @@ def find_shots(
         return []
     window = _window(picks, array, air, settings, horizon_s, decided)
     shots = list(decided)
-    for search in (_bursts, _candidates, _candidates):
+    for search in (_bursts, _candidates, _candidates) if thorough else (_candidates,):
         more, window = search(window, shots)
         shots += more
     return _without_repeated_echoes(shots[len(decided) :], decided)
@@ -265,7 +269,7 @@ def _bursts(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
     kept: list[_Place] = []
     for place in places:
         more, after = _choose(window, [place], known + found)
-        if len(more) >= BURST_SHOTS and sum(shot.surplus for shot in more) > 0:
+        if len(more) >= BURST_SHOTS and sum(shot.surplus for shot in more) > _alone_nats(window, more):
             found, window = found + more, after
             kept.append(place)
     for place in kept * 2:
@@ -274,6 +278,22 @@ def _bursts(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
             more, window = _choose(window, [again], known + found)
             found += more
     return found, window
+
+
+def _alone_nats(window: _Window, shots: list[Found]) -> float:
+    """Sum up what shots would bring each for itself: more than together where the shooter moved."""
+    total = 0.0
+    cost = _cost(window, 1)
+    for shot in shots:
+        theta, members = window.theta_of(shot), np.full(len(window.array.near), -1, dtype=np.int64)
+        own = window.rank[list(shot.members)]
+        members[window.owner[own]] = own
+        score = _search.settle(
+            theta, *window.sensors, *window.hearing, window.start, window.t, window.s, window.weight, window.taken,
+            window.horizon, window.path_s, window.mean_at(theta), window.precision, members,
+        )  # fmt: skip
+        total += max(score - cost, 0.0)
+    return total
 
 
 def _candidates(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
