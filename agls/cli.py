@@ -176,7 +176,11 @@ def _sensor_run(arguments: argparse.Namespace) -> int:
     start_ns = arguments.start if arguments.start is not None else time.time_ns()
     boot_id = new_boot_id()
     lost_count = 0
-    _say(f"{config.sensor_id}: hearing {len(arguments.files)} files, broker {config.mqtt.url}; Ctrl-C ends it")
+    for path in arguments.files:
+        FileSource(path).close()  # what cannot be heard is refused before anything is
+    _say(
+        f"{config.sensor_id}: hearing {_number(len(arguments.files), 'file')}, broker {config.mqtt.url}; Ctrl-C ends it"
+    )
     with _stop_on_signal() as stop:
         for number, path in enumerate(arguments.files):
             source = FileSource(path, start_ns, realtime=arguments.realtime)
@@ -194,6 +198,10 @@ def _sensor_run(arguments: argparse.Namespace) -> int:
 
 def _told(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing counted"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _moment(text: str) -> int:
@@ -221,7 +229,9 @@ def _hub(arguments: argparse.Namespace) -> int:
     from agls.hub import run_hub
 
     site = load_site(arguments.site)
-    _say(f"{site.name}: {len(site.sensor)} sensors, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it")
+    _say(
+        f"{site.name}: {_number(len(site.sensor), 'sensor')}, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it"
+    )
     with _stop_on_signal() as stop:
         print(run_hub(site, arguments.out, stop, resume=True))
     return DONE
@@ -323,7 +333,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     found = load_any(arguments.file)
     if isinstance(found, SiteConfig):
-        held = f"a site with {len(found.sensor)} sensors and {len(found.camera)} cameras"
+        held = f"a site with {_number(len(found.sensor), 'sensor')} and {_number(len(found.camera), 'camera')}"
     else:
         held = f"the node {found.sensor_id}"
     print(f"{arguments.file}: {held}; nothing wrong found")

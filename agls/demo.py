@@ -32,6 +32,7 @@ from agls.errors import InputError
 from agls.hub import HubSummary, rehearse, run_hub
 from agls.messages import NS_PER_S, Outbound
 from agls.sensor.capture import Source
+from agls.sinks import OutFolder
 from agls.tally import TrueShot, fired_until, table, tally
 
 LEAD_S = 1.5  # from the word to the nodes to the first sample
@@ -118,6 +119,7 @@ def run_demo(
     listen_s = HEADLESS_S if headless and duration_s is None else duration_s
     if listen_s is not None and not listen_s > 0:
         raise InputError(f"--duration is {listen_s:g}, but must be more than 0 seconds")
+    OutFolder(out, keep=True)  # refused now rather than when all is started
     with ExitStack() as stack:
         secrets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agls-demo-")))
         _say("starting broker, hub and nodes")

@@ -219,7 +219,7 @@ def read_journal(path: Path) -> Iterator[Header | Entry | Torn]:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise InputError(f"journal {path} cannot be read: {error.strerror}") from None
+        raise InputError(f"journal {path} cannot be read ({error.strerror}); give the journal.jsonl of a hub") from None
     number = 0
     with file:
         for number, line in enumerate(file, start=1):

@@ -5,6 +5,7 @@ import re
 from inspect import cleandoc
 from pathlib import Path
 
+from agls.errors import InputError
 from agls.messages import WIRE_RECORDS, Wire, json_schema
 
 
@@ -55,7 +56,19 @@ def write_schemas(folder: Path) -> list[Path]:
     -------
     list of pathlib.Path
         The files written.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written into.
     """
+    try:
+        return _write_all(folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written into ({error.strerror}); give a folder") from None
+
+
+def _write_all(folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for kind in WIRE_RECORDS:

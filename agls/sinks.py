@@ -77,7 +77,9 @@ class OutFolder:
                 if not keep:
                     _remove_documents(path / kind)
         except OSError as error:
-            raise InputError(f"{path} cannot be made a folder to write into: {error.strerror}") from None
+            raise InputError(
+                f"{path} cannot be made a folder to write into ({error.strerror}); give a new folder, or one of ours"
+            ) from None
 
     def write(self, item: Outbound, recording: str = "") -> None:
         """Take in a record; CAD events and slew requests are on disk when this returns.

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,31 @@ def test_a_file_that_is_not_there_ends_with_2_and_one_sentence(
     assert absent in told
     assert told.startswith("agls: ")
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["demo", "--headless", "--duration", "1", "--out", "FILE"], ["schema", "--out", "FILE"],
+     ["classify", "FILE", "--out", "OUT.csv"], ["sensor", "run", "NODE", "--files", "GOOD", "FILE"],
+     ["replay", "FILE", "--out", "OUT"], ["hub", "FILE", "--out", "OUT"], ["simulate", "FILE", "--out", "OUT"]],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_an_empty_file_where_something_else_is_wanted_ends_with_2_and_one_sentence(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"FILE": tmp_path / "empty.wav", "OUT": tmp_path / "out", "NODE": tmp_path / "n.toml"}
+    places["GOOD"] = tmp_path / "good.wav"
+    places["FILE"].touch()
+    places["NODE"].write_text('sensor_id = "a"\n')
+    with wave.open(str(places["GOOD"]), "wb") as good:
+        good.setparams((1, 2, 12_000, 0, "NONE", ""))
+        good.writeframes(bytes(2_000))
+    for name, place in places.items():
+        words = [word.replace(name, str(place)) for word in words]
+    assert main(words) == 2
+    heard = capsys.readouterr()
+    assert (heard.out, heard.err.count("\n")) == ("", 1)
+    assert str(places["FILE"]) in heard.err
 
 
 def test_the_examples_pass_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

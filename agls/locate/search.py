@@ -36,7 +36,7 @@ LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same se
 TRIPLES = 1500
 POOL_ROUNDS = 3
 BURST_SHOTS = 6
-STACK_PICKS = 5  # a sensor that heard fewer has no burst to show
+STACK_FLIGHT = 12.0  # sounds in flight from which no shot stands out alone
 GRID_COUNT, PEAK_CELLS, PEAKS = 150_000, 3_000, 10
 NEIGHBOURS = 6
 POOL_M = 6.0  # proposals this near each other may be one place
@@ -347,6 +347,16 @@ def _echoes(group: list[Found], leaders: list[Found]) -> bool:
     return False
 
 
+def _in_flight(window: _Window) -> float:
+    """Say how many sounds are on their way past a sensor at a time: from few, shots stand out alone."""
+    free = window.t[~window.taken]
+    if free.size == 0:
+        return 0.0
+    width_m = float(np.ptp(window.array.positions_m[:, :2], axis=0).max())
+    span_s = max(float(np.ptp(free)), 1.0)
+    return free.size / len(window.array.near) / span_s * width_m / float(window.mean[4])
+
+
 def _again(window: _Window, place: _Place) -> _Place | None:
     """Look for shots of a known pattern among what is left."""
     count, m = len(window.t), len(window.array.near)
@@ -364,7 +374,7 @@ def _stacked(window: _Window) -> list[_Place]:
     """Propose the places of bursts: where the delays between all pairs of sensors stack up."""
     px, py, pz = window.sensors
     m = len(px)
-    if (~window.taken).sum() < STACK_PICKS * m:
+    if _in_flight(window) < STACK_FLIGHT:
         return []
     sigma_s = math.hypot(window.path_s, float(np.median(window.s)))
     speed = float(window.mean[4])

@@ -86,7 +86,9 @@ def read(folder: Path, choice: Choice | None, latest_ns: int) -> Dataset:
     layouts = _Layouts(folder / "sensors.csv")
     refused: dict[str, str] = {}
     weather = _per_recording(folder / "weather.csv", WEATHER_COLUMNS, _weather, refused)
-    heard, tracks = _sources(folder, choice, latest_ns, refused)
+    heard, tracks = _sources(folder, choice, latest_ns, refused, layouts)
+    if not (heard or tracks or refused):
+        raise InputError(f"{folder}: its CSV files name no recording; at least one row under the header is needed")
     names = sorted({*heard, *tracks, *refused})
     recordings = []
     for name in names:
@@ -143,7 +145,7 @@ def number_detections(name: str, detections: Iterable[Detection]) -> tuple[Detec
 
 
 def _sources(
-    folder: Path, choice: Choice | None, latest_ns: int, refused: dict[str, str]
+    folder: Path, choice: Choice | None, latest_ns: int, refused: dict[str, str], layouts: "_Layouts"
 ) -> tuple[dict[str, list[Detection]], dict[str, list[Track]]]:
     """Read the files that the choice asks for; audio goes before detections."""
     audio, finished = folder / "recordings.csv", folder / "detections.csv"
@@ -151,11 +153,13 @@ def _sources(
         raise InputError(f"{folder}: holds neither recordings.csv nor detections.csv; one of them is needed")
     tracks: dict[str, list[Track]] = {}
     if choice == "audio" or (choice is None and audio.exists()):
-        tracks = _per_recording(audio, TRACK_COLUMNS, lambda row: _track(row, latest_ns), refused, needed=True)
+        tracks = _per_recording(
+            audio, TRACK_COLUMNS, lambda row: _track(layouts.known(row), latest_ns), refused, needed=True
+        )
     heard: dict[str, list[Detection]] = {}
     if choice == "detections" or (choice is None and finished.exists()):
         heard = _per_recording(
-            finished, DETECTION_COLUMNS, lambda row: _detection(row, latest_ns), refused, needed=True
+            finished, DETECTION_COLUMNS, lambda row: _detection(layouts.known(row), latest_ns), refused, needed=True
         )
     return heard, tracks
 
@@ -230,6 +234,7 @@ class _Layouts:
         if not rows:
             raise InputError(f"{path}: holds no sensor; at least one row under the header is needed")
         columns = _position_columns(path, rows)
+        self._path = path
         self._found: dict[str, Layout] = {}
         for row in rows:
             scope = row.name("recording") if row.has("recording") else ""
@@ -246,6 +251,19 @@ class _Layouts:
         common, own = self._found.get("", Layout()), self._found.get(recording, Layout())
         faults = {key: value for key, value in common.faults.items() if key not in own.places} | own.faults
         return Layout(common.places | own.places, faults)
+
+    def known(self, row: Row) -> Row:
+        """Give back a row that names a sensor of its recording, well placed or not; refuse any other."""
+        sensor_id, scopes = row.identifier("sensor_id"), ("", row.name("recording"))
+        layouts = [self._found[scope] for scope in scopes if scope in self._found]
+        if any(sensor_id in layout.places or sensor_id in layout.faults for layout in layouts):
+            return row
+        names = sorted({name for layout in layouts for name in layout.places})
+        accepted = ", ".join(names[:8]) + (" and others" if len(names) > 8 else "")
+        raise InputError(
+            f"{row.where('sensor_id')}: {sensor_id!r} is no sensor of this recording in {self._path.name}; "
+            + (f"accepted are {accepted}" if names else "it has none")
+        )
 
     def faults(self) -> set[str]:
         """Give every sentence that refuses a sensor."""

@@ -31,7 +31,8 @@ def read_dataset(folder: Path, source: Choice | None = None, *, now_ns: int | No
         If the folder holds no dataset, or one of which nothing can be used.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; a folder that holds a dataset is needed")
+        found = "is a file" if folder.is_file() else "there is no such folder"
+        raise InputError(f"{folder}: {found}; a folder that holds a dataset, or a hub's journal (.jsonl), is needed")
     latest_ns = (time.time_ns() if now_ns is None else now_ns) + FUTURE_NS
     if agls_csv.is_agls(folder):
         return agls_csv.read(folder, source, latest_ns)

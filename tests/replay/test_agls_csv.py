@@ -197,3 +197,30 @@ def test_a_folder_that_is_no_dataset_is_refused_with_what_would_be(tmp_path):
         read_dataset(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         read_dataset(tmp_path / "nowhere")
+
+
+def test_a_sensor_that_sensors_csv_does_not_name_is_told_with_its_line_and_those_that_are(tmp_path):
+    write_detections(tmp_path)
+    text = (tmp_path / "detections.csv").read_text().splitlines()
+    recording, _, *rest = text[1].split(",")
+    write_csv(tmp_path / "detections.csv", text[0], ",".join([recording, "stranger", *rest]), *text[2:])
+    dataset = read_dataset(tmp_path)
+    (sentence,) = dataset.refused
+    assert (
+        "detections.csv line 2, column sensor_id: 'stranger' is no sensor of this recording in sensors.csv" in sentence
+    )
+    assert "; accepted are " in sentence
+    assert [found.name for found in dataset.recordings] == ["two"]
+
+
+def test_a_table_with_a_header_alone_is_refused(tmp_path):
+    write_sensors(tmp_path)
+    write_csv(tmp_path / "detections.csv", HEADER)
+    with pytest.raises(InputError, match="name no recording; at least one row under the header is needed"):
+        read_dataset(tmp_path)
+
+
+def test_a_file_in_place_of_a_dataset_is_called_one(tmp_path):
+    (tmp_path / "shots.wav").write_bytes(b"")
+    with pytest.raises(InputError, match=r"shots\.wav: is a file; a folder that holds a dataset"):
+        read_dataset(tmp_path / "shots.wav")
