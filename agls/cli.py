@@ -229,9 +229,8 @@ def _hub(arguments: argparse.Namespace) -> int:
     from agls.hub import run_hub
 
     site = load_site(arguments.site)
-    _say(
-        f"{site.name}: {_number(len(site.sensor), 'sensor')}, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it"
-    )
+    sensors = _number(len(site.sensor), "sensor")
+    _say(f"{site.name}: {sensors}, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it")
     with _stop_on_signal() as stop:
         print(run_hub(site, arguments.out, stop, resume=True))
     return DONE

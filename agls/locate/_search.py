@@ -545,8 +545,8 @@ def average_pattern(
 def select(
     delay: Floats, sigma: Floats, hit: Floats, miss: Floats, origins: Floats, cost: Floats, place_x: Floats,
     place_y: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float,
-    fewest: int, apart_s: float, apart_m: float, like_s: float, like_m: float, echo_rate: float, echo_tail_s: float,
-    count: int, chosen: Ints, members: Ints, scores: Floats,
+    fewest: int, apart_s: float, apart_m: float, like_s: float, like_m: float, same_m: float, echo_rate: float,
+    echo_tail_s: float, count: int, chosen: Ints, members: Ints, scores: Floats,
 ) -> int:  # fmt: skip
     """Choose among candidate shots, the most certain first, so that each pick belongs to one shot.
 
@@ -569,8 +569,9 @@ def select(
         Least number of picks of a shot.
     apart_s, apart_m : float
         No two shots nearer in time [s] than this come from places nearer than this [m].
-    like_s, like_m : float
-        A shot nearer than this in time [s] and place [m] to a better heard one is heard by the same sensors.
+    like_s, like_m, same_m : float
+        A shot nearer than this in time [s] and place [m] to a better heard one is heard by the same sensors, or is its
+        echo; from the same place (nearer than `same_m`) it is no echo.
     echo_rate, echo_tail_s : float
         How many echoes follow an arrival, and over what time they decay [s].
     count : int
@@ -614,7 +615,7 @@ def select(
             apart = math.hypot(place_x[o] - place_x[i], place_y[o] - place_y[i])
             gap = abs(origins[o] - origins[i])
             clash = clash or (gap < apart_s and apart < apart_m)
-            if gap < like_s and apart < like_m:
+            if gap < like_s and same_m < apart < like_m:
                 lost = 0.0
                 for k in range(m):
                     if members[j, k] >= 0 and scratch[k] < 0:

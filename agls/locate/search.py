@@ -29,13 +29,15 @@ DETECT_BEST = 0.95
 HALF_RANGE_SHARE = 0.45  # of the maximum range: where half of the sensors still hear
 ECHO_RATE = 1.7  # echoes per direct arrival in a city (63 % of the Pittsburgh pulses are not direct)
 ECHO_TAIL_S, ECHO_SPAN_S = 0.3, 1.0  # over what time they decay, and how long they are counted
-ECHO_LAG_S, SAME_LAG_S = 1.0, 0.008  # an echo's lag is short, and the same each time
+ECHO_LAG_S, SAME_LAG_S = 1.0, 0.008  # an echo's lag is short, and the same each time,
+ECHO_SHARE = 0.85  # and fewer sensors hear it
 FASTEST_S = 0.042  # no weapon cycles faster than this: a second shot from one place so soon is an echo near the muzzle
 SAME_PLACE_M = 40.0
 LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
 TRIPLES = 1500
 POOL_ROUNDS = 3
 BURST_SHOTS = 6
+BESIDE_BURST_NATS = 5.0
 STACK_FLIGHT = 12.0  # sounds in flight from which no shot stands out alone
 GRID_COUNT, PEAK_CELLS, PEAKS = 150_000, 3_000, 10
 NEIGHBOURS = 6
@@ -170,6 +172,16 @@ class _Window:
     max_range_m: float
     fewest: int
     echo_rate: float = ECHO_RATE
+    extra_nats: float = 0.0
+
+    @property
+    def sigma_s(self) -> float:
+        """Standard deviation of an arrival: path and pick."""
+        return math.hypot(self.path_s, float(np.median(self.s)))
+
+    @property
+    def resolution_m(self) -> float:
+        return float(self.mean[4]) * self.sigma_s
 
     @property
     def rank(self) -> Ints:
@@ -258,6 +270,9 @@ def find_shots(
     for search in (_bursts, _candidates, _candidates) if thorough else (_candidates,):
         more, window = search(window, shots)
         shots += more
+        if search is _bursts and more:
+            # What a burst leaves is mostly parts of its own shots.
+            window = replace(window, extra_nats=BESIDE_BURST_NATS)
     return _without_repeated_echoes(shots[len(decided) :], decided)
 
 
@@ -337,12 +352,15 @@ def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found]) -> li
 
 def _echoes(group: list[Found], leaders: list[Found]) -> bool:
     """Say whether each shot of one place comes with a better heard shot by the same lag."""
-    if len(group) < 2:
+    if len(group) < 2 or not leaders:
         return False
     origins = np.array([leader.origin_s for leader in leaders])
+    hits = np.array([len(leader.members) for leader in leaders])
     lags = group[0].origin_s - origins
     for lag in lags[np.abs(lags) < ECHO_LAG_S]:
-        if all(origins.size and np.abs(shot.origin_s - lag - origins).min() < SAME_LAG_S for shot in group):
+        gaps = np.abs(np.array([shot.origin_s for shot in group])[:, None] - lag - origins)
+        own = float(np.mean([len(shot.members) for shot in group]))
+        if gaps.min(axis=1).max() < SAME_LAG_S and own < ECHO_SHARE * hits[gaps.argmin(axis=1)].mean():
             return True
     return False
 
@@ -376,7 +394,7 @@ def _stacked(window: _Window) -> list[_Place]:
     m = len(px)
     if _in_flight(window) < STACK_FLIGHT:
         return []
-    sigma_s = math.hypot(window.path_s, float(np.median(window.s)))
+    sigma_s = window.sigma_s
     speed = float(window.mean[4])
     apart = np.hypot(px[:, None] - px, py[:, None] - py)
     longest = apart / (0.95 * speed) + 4 * sigma_s + np.eye(m)
@@ -465,10 +483,10 @@ def _cost(window: _Window, shots: int) -> float:
 
     The place is paid for once by all its shots, and a place that fires often is likelier to fire now.
     """
-    sigma_s = math.hypot(window.path_s, float(np.median(window.s)))
+    sigma_s = window.sigma_s
     x_m, y_m = np.ptp(window.array.positions_m[:, :2], axis=0) + 2 * MARGIN_M
-    place = math.log(float(x_m * y_m) / (2 * math.pi * (float(window.mean[4]) * sigma_s) ** 2))
-    return math.log(BURST_S / (2.5 * sigma_s * shots)) + max(place, 0.0) / shots
+    place = math.log(float(x_m * y_m) / (2 * math.pi * window.resolution_m**2))
+    return math.log(BURST_S / (2.5 * sigma_s * shots)) + (max(place, 0.0) + window.extra_nats) / shots
 
 
 def _pool(window: _Window, theta: Floats) -> _Place | None:
@@ -555,7 +573,7 @@ def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> 
         members[i, window.owner[own]] = own
     number = _search.select(
         delay, sigma, hit, miss, origins, cost, xy[:, 0], xy[:, 1], window.start, window.owner, window.t, window.s,
-        weight, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, window.echo_rate,
+        weight, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, 3 * window.resolution_m, window.echo_rate,
         ECHO_TAIL_S, len(decided), chosen, members, scores,
     )  # fmt: skip
     found = [

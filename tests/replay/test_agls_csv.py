@@ -93,7 +93,12 @@ def test_a_recording_without_audio_is_read_from_its_detections(tmp_path):
         ("detections.csv", "0.9", "1.5", ("detections.csv line 2", "p_gunshot", "'1.5'", "0 to 1")),
         ("detections.csv", "2023-", "2223-", ("detections.csv line 2", "toa_utc", "2223-", "future")),
         ("detections.csv", "2023-", "14.11.2023 ", ("detections.csv line 2", "toa_utc", "accepted")),
-        ("detections.csv", "one,a,", "one,zz,", ("'zz'", "no position")),
+        (
+            "detections.csv",
+            "one,a,",
+            "one,zz,",
+            ("detections.csv line 2", "sensor_id", "'zz' is no sensor", "accepted"),
+        ),
         ("detections.csv", "one,a,", "one,a/b,", ("detections.csv line 2", "'a/b'")),
         ("weather.csv", "one,14.6", "one,inf", ("weather.csv line 2", "temperature_c", "'inf'")),
     ],
@@ -197,20 +202,6 @@ def test_a_folder_that_is_no_dataset_is_refused_with_what_would_be(tmp_path):
         read_dataset(tmp_path)
     with pytest.raises(InputError, match="no such folder"):
         read_dataset(tmp_path / "nowhere")
-
-
-def test_a_sensor_that_sensors_csv_does_not_name_is_told_with_its_line_and_those_that_are(tmp_path):
-    write_detections(tmp_path)
-    text = (tmp_path / "detections.csv").read_text().splitlines()
-    recording, _, *rest = text[1].split(",")
-    write_csv(tmp_path / "detections.csv", text[0], ",".join([recording, "stranger", *rest]), *text[2:])
-    dataset = read_dataset(tmp_path)
-    (sentence,) = dataset.refused
-    assert (
-        "detections.csv line 2, column sensor_id: 'stranger' is no sensor of this recording in sensors.csv" in sentence
-    )
-    assert "; accepted are " in sentence
-    assert [found.name for found in dataset.recordings] == ["two"]
 
 
 def test_a_table_with_a_header_alone_is_refused(tmp_path):
