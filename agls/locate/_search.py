@@ -497,10 +497,11 @@ def _origin(members: Ints, delay: Floats, sigma: Floats, t: Floats, s: Floats) -
 
 @kernel
 def average_pattern(
-    members: Ints, count: int, t: Floats, s: Floats, delay: Floats, sigma: Floats, origins: Floats, mean_delay: Floats,
-    heard: Ints,
+    members: Ints, count: int, t: Floats, delay: Floats, origins: Floats, mean_delay: Floats, heard: Ints
 ) -> None:  # fmt: skip
     """Average the pattern of several shots of one place, each with an origin time of its own.
+
+    By medians: some of the picks are another shooter's.
 
     Parameters
     ----------
@@ -508,9 +509,9 @@ def average_pattern(
         Each shot's picks, or -1.
     count : int
         How many shots.
-    t, s : numpy.ndarray, shape (n,)
-        Picks' times and standard deviations [s].
-    delay, sigma : numpy.ndarray, shape (m,)
+    t : numpy.ndarray, shape (n,)
+        Picks' times [s].
+    delay : numpy.ndarray, shape (m,)
         The pattern so far.
     origins : numpy.ndarray, shape (k,)
         Origin times to begin with [s]; become those that fit the average.
@@ -518,27 +519,26 @@ def average_pattern(
         Receive the averaged delays [s], and by how many shots each is known.
     """
     m = delay.size
+    own = np.empty(max(count, m))
     for k in range(m):
         mean_delay[k] = delay[k]
-    for _ in range(6):
+    for _ in range(4):
         for k in range(m):
-            total, heard[k] = 0.0, 0
+            heard[k] = 0
             for i in range(count):
                 if members[i, k] >= 0:
-                    total += t[members[i, k]] - origins[i]
+                    own[heard[k]] = t[members[i, k]] - origins[i]
                     heard[k] += 1
             if heard[k] > 0:
-                mean_delay[k] = total / heard[k]
+                mean_delay[k] = np.median(own[: heard[k]])
         for i in range(count):
-            total, mass = 0.0, 0.0
+            n = 0
             for k in range(m):
-                q = members[i, k]
-                if q >= 0 and (heard[k] > 1 or count == 1):
-                    w = 1.0 / (s[q] * s[q])
-                    total += w * (t[q] - mean_delay[k])
-                    mass += w
-            if mass > 0.0:
-                origins[i] = total / mass
+                if members[i, k] >= 0 and (heard[k] > 1 or count == 1):
+                    own[n] = t[members[i, k]] - mean_delay[k]
+                    n += 1
+            if n > 0:
+                origins[i] = np.median(own[:n])
 
 
 @kernel

@@ -29,14 +29,14 @@ DETECT_BEST = 0.95
 HALF_RANGE_SHARE = 0.45  # of the maximum range: where half of the sensors still hear
 ECHO_RATE = 1.7  # echoes per direct arrival in a city (63 % of the Pittsburgh pulses are not direct)
 ECHO_TAIL_S, ECHO_SPAN_S = 0.3, 1.0  # over what time they decay, and how long they are counted
-ECHO_LAG_S, SAME_LAG_S = 1.0, 0.008  # an echo's lag is short, and the same each time,
+ECHO_LAG_S, SAME_LAG_S = 1.0, 0.0015  # an echo's lag is short, and the same each time,
 ECHO_SHARE = 0.85  # and fewer sensors hear it
 FASTEST_S = 0.042  # no weapon cycles faster than this: a second shot from one place so soon is an echo near the muzzle
 SAME_PLACE_M = 40.0
 LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
 TRIPLES = 1500
 POOL_ROUNDS = 3
-BURST_SHOTS = 6
+BURST_SHOTS, STACKS = 6, 8
 BESIDE_BURST_NATS = 5.0
 STACK_FLIGHT = 12.0  # sounds in flight from which no shot stands out alone
 GRID_COUNT, PEAK_CELLS, PEAKS = 150_000, 3_000, 10
@@ -278,15 +278,18 @@ def find_shots(
 
 def _bursts(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
     """Find bursts, the one that explains most first, then what each of them left when all else was clutter to it."""
-    places = [place for place in _stacked(window) if len(place.origins) >= BURST_SHOTS]
-    places.sort(key=lambda place: -place.worth)
     found: list[Found] = []
     kept: list[_Place] = []
-    for place in places:
+    for _ in range(STACKS):
+        places = [place for place in _stacked(window) if len(place.origins) >= BURST_SHOTS]
+        if not places:
+            break
+        place = max(places, key=lambda place: place.worth)
         more, after = _choose(window, [place], known + found)
-        if len(more) >= BURST_SHOTS and sum(shot.surplus for shot in more) > _alone_nats(window, more):
-            found, window = found + more, after
-            kept.append(place)
+        if len(more) < BURST_SHOTS or sum(shot.surplus for shot in more) <= _alone_nats(window, more):
+            break
+        found, window = found + more, after
+        kept.append(place)
     for place in kept * 2:
         again = _again(window, place)
         if again is not None:
@@ -358,9 +361,11 @@ def _echoes(group: list[Found], leaders: list[Found]) -> bool:
     hits = np.array([len(leader.members) for leader in leaders])
     lags = group[0].origin_s - origins
     for lag in lags[np.abs(lags) < ECHO_LAG_S]:
-        gaps = np.abs(np.array([shot.origin_s for shot in group])[:, None] - lag - origins)
+        gaps = np.array([shot.origin_s for shot in group])[:, None] - lag - origins
+        nearest = np.abs(gaps).argmin(axis=1)
+        off = gaps[np.arange(len(group)), nearest]
         own = float(np.mean([len(shot.members) for shot in group]))
-        if gaps.min(axis=1).max() < SAME_LAG_S and own < ECHO_SHARE * hits[gaps.argmin(axis=1)].mean():
+        if np.abs(off).max() < 4 * SAME_LAG_S and off.std() < SAME_LAG_S and own < ECHO_SHARE * hits[nearest].mean():
             return True
     return False
 
@@ -528,7 +533,7 @@ def _learn_pattern(
     m = len(delay)
     mean_delay, heard = np.empty(m), np.empty(m, dtype=np.int64)
     shots = len(origins)
-    _search.average_pattern(members, shots, window.t, window.s, delay, sigma, origins.copy(), mean_delay, heard)
+    _search.average_pattern(members, shots, window.t, delay, origins.copy(), mean_delay, heard)
     known = np.flatnonzero(heard > 0)
     pick_s = float(np.median(window.s))
     px, py, pz = (axis[known] for axis in window.sensors)
