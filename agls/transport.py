@@ -23,8 +23,6 @@ room. amqtt gives up a message after five seconds without acknowledgement, and m
 import logging
 import queue
 import socket
-import ssl
-import stat
 import sys
 import threading
 import time
@@ -32,10 +30,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 import paho.mqtt.client as paho
@@ -55,6 +51,7 @@ from agls.messages import (
     decode,
     encode,
 )
+from agls.mqtt_settings import address, password, tls_context, why_refused, why_unreachable
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +220,7 @@ class Connection:
         on_refused: Callable[[str, bytes, int], None] | None = None,
         reconnect_s: float | None = None,
     ) -> None:
-        self._host, self._port, secure = _address(mqtt.url)
+        self._host, self._port, secure = address(mqtt.url)
         self._limit_count = mqtt.queue_limit_count
         self._subscriptions = tuple(subscriptions)
         self._status = status
@@ -255,9 +252,9 @@ class Connection:
         if mqtt.password_file and not mqtt.username:
             raise InputError(f"mqtt.password_file is {mqtt.password_file}, but mqtt.username is empty; give both.")
         if mqtt.username:
-            client.username_pw_set(mqtt.username, _password(mqtt.password_file) if mqtt.password_file else None)
+            client.username_pw_set(mqtt.username, password(mqtt.password_file) if mqtt.password_file else None)
         if secure:
-            client.tls_set_context(_tls_context(mqtt))
+            client.tls_set_context(tls_context(mqtt))
         if self._status is not None:
             will = msgspec.structs.replace(self._status, state="offline")
             client.will_set(topic_of(will), encode(will), qos=1, retain=True)
@@ -471,7 +468,7 @@ class Connection:
     def _on_connect(self, client: paho.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:  # noqa: ARG002
         self._answered = True
         if reason.is_failure:
-            self._tell_trouble("connect_refused", self._refusal(str(reason)))
+            self._tell_trouble("connect_refused", why_refused(str(reason), self._username))
             return
         if self._trouble:
             self._trouble = ""
@@ -491,22 +488,7 @@ class Connection:
 
     def _on_connect_fail(self, client: paho.Client, userdata: Any) -> None:  # noqa: ARG002
         # The library calls this where it handles the error, and does not hand it over.
-        error = sys.exception()
-        if isinstance(error, ssl.SSLCertVerificationError):
-            self._tell_trouble(
-                "tls_refused", f"TLS: its certificate is refused ({error.verify_message}); see mqtt.ca_file"
-            )
-        elif isinstance(error, ssl.SSLError):
-            self._tell_trouble("tls_refused", f"TLS fails ({error.reason or error}); mqtts:// needs a port with TLS")
-        else:
-            self._tell_trouble("unreachable", str(getattr(error, "strerror", None) or error or "no reason given"))
-
-    def _refusal(self, reason: str) -> str:
-        """Say in full why the broker accepts nobody like us."""
-        if reason not in ("Bad user name or password", "Not authorized"):
-            return f"it refuses the connection ({reason})"
-        who = f"the password of mqtt.username {self._username!r}" if self._username else "clients without mqtt.username"
-        return f"it refuses {who} ({reason})"
+        self._tell_trouble(*why_unreachable(sys.exception()))
 
     def _tell_trouble(self, name: str, sentence: str) -> None:
         """Count why the broker cannot be reached, and tell it, but not at every attempt."""
@@ -561,54 +543,9 @@ class Connection:
             self._on_refused(name, payload, self._last_received_ns)
 
 
-# ------------------------------------------------------------------------------------------------------ settings
-
-
 def _topic_name(message: paho.MQTTMessage) -> str:
     """Name the topic of a message; where its bytes are no text, a name that no topic has."""
     try:
         return message.topic
     except UnicodeDecodeError as error:
         return bytes(error.object).decode(errors="backslashreplace")
-
-
-def _address(url: str) -> tuple[str, int, bool]:
-    """Split an address into host, port and whether TLS is asked for."""
-    wanted = "what is accepted is mqtt://HOST:PORT or mqtts://HOST:PORT"
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-        host = (parts.hostname or "").encode("idna").decode()
-    except ValueError:
-        raise InputError(f"mqtt.url is {url!r}, which names no usable host and port; {wanted}.") from None
-    if parts.scheme not in ("mqtt", "mqtts") or not host:
-        raise InputError(f"mqtt.url is {url!r}; {wanted}.")
-    secure = parts.scheme == "mqtts"
-    return host, (8883 if secure else 1883) if port is None else port, secure
-
-
-def _password(file: str) -> str:
-    """Read a password from a file that only its owner may read."""
-    path = Path(file)
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        password = path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"mqtt.password_file {file} cannot be read ({error}); give a text file of mode 0600."
-        ) from None
-    if mode & 0o077:
-        raise InputError(f"mqtt.password_file {file} has mode {mode:04o}, others may use it; what is accepted is 0600.")
-    return password
-
-
-def _tls_context(mqtt: Mqtt) -> ssl.SSLContext:
-    """Prepare TLS that checks the broker's certificate and name."""
-    try:
-        context = ssl.create_default_context(cafile=mqtt.ca_file or None)
-        if mqtt.certificate_file:
-            context.load_cert_chain(mqtt.certificate_file, mqtt.key_file or None)
-    except OSError as error:  # an SSLError is one
-        files = ", ".join(file for file in (mqtt.ca_file, mqtt.certificate_file, mqtt.key_file) if file)
-        raise InputError(f"mqtt: {files} cannot be used for TLS ({error}); give PEM files of this broker.") from None
-    return context
