@@ -20,8 +20,9 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("pittsburgh", "bench.pittsburgh:measure_replay", 0.5, 0.5, "live fire: found, errors, ghosts, rounds, scatter"),
     ("six", "bench.pittsburgh:measure_six", 8, 0.7, "live fire with six sensors a shot"),
     ("halves", "bench.pittsburgh:measure_halves", 8, 1, "live fire: two halves of a shot's sensors"),
-    ("association", "bench.association:measure", 20, 2, "F1 where shots interleave"),
-    ("wind", "bench.association:measure_wind", 5, 1, "F1 and place in wind that nobody reported"),
+    ("association", "bench.association:measure", 75, 12, "F1 where shots interleave, streamed through the hub"),
+    ("wind", "bench.association:measure_wind", 5, 1, "F1 and place in wind that nobody reported, streamed"),
+    ("search", "bench.association:measure_search", 10, 1, "F1 of the search alone, all picks at once"),
     ("clutter", "bench.association:measure_clutter", 15, 1, "false shots where none were fired"),
     ("audio", "bench.pittsburgh:measure_audio", 2, 0, "live fire from audio"),
 )

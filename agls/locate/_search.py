@@ -641,3 +641,36 @@ def _expect_echoes(q: int, past: int, t: Floats, weight: Floats, echo_rate: floa
         if lag > 5.0 * echo_tail_s:
             break
         weight[e] = min(weight[e], lag / echo_tail_s - math.log(echo_rate / echo_tail_s))
+
+
+@kernel
+def advantage(
+    sensor: int, origins: Floats, delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, t: Floats,
+    s: Floats, weight: Floats, blocked: Bools, out: Floats,
+) -> None:  # fmt: skip
+    """Compute what each shot would gain from each pick of one sensor, over hearing nothing there.
+
+    Parameters
+    ----------
+    sensor : int
+        The sensor.
+    origins : numpy.ndarray, shape (k,)
+        Origin times of the shots [s].
+    delay, sigma, hit, miss : numpy.ndarray, shape (k, m)
+        Their patterns, as in `match`.
+    start, t, s, weight
+        As in `match`.
+    blocked : numpy.ndarray, shape (n,)
+        Picks not to be had.
+    out : numpy.ndarray, shape (k, picks of the sensor)
+        Receives the gains [nats]; 0 where there is none.
+    """
+    for i in range(origins.size):
+        due = origins[i] + delay[i, sensor]
+        for q in range(start[sensor], start[sensor + 1]):
+            variance = s[q] * s[q] + sigma[i, sensor] * sigma[i, sensor]
+            gap = t[q] - due
+            out[i, q - start[sensor]] = 0.0
+            if not blocked[q] and gap * gap < GATE * GATE * variance:
+                gain = hit[i, sensor] + weight[q] - LOG_ROOT_2PI - 0.5 * (math.log(variance) + gap * gap / variance)
+                out[i, q - start[sensor]] = max(gain - miss[i, sensor], 0.0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from agls.config import Locating
 from agls.locate import _search, _stack
@@ -36,7 +37,7 @@ SAME_PLACE_M = 40.0
 LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
 TRIPLES = 1500
 POOL_ROUNDS = 3
-BURST_SHOTS, STACKS = 6, 8
+BURST_SHOTS, STACKS, SWEEPS = 6, 8, 2
 BESIDE_BURST_NATS = 5.0
 STACK_FLIGHT = 12.0  # sounds in flight from which no shot stands out alone
 GRID_COUNT, PEAK_CELLS, PEAKS = 150_000, 3_000, 10
@@ -277,25 +278,64 @@ def find_shots(
 
 
 def _bursts(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
-    """Find bursts, the one that explains most first, then what each of them left when all else was clutter to it."""
-    found: list[Found] = []
-    kept: list[_Place] = []
+    """Find bursts: the one that explains most, then the next in what it left; then each again beside all others."""
+    start = window
+    places: list[_Place] = []
+    shots: list[list[Found]] = []
     for _ in range(STACKS):
-        places = [place for place in _stacked(window) if len(place.origins) >= BURST_SHOTS]
-        if not places:
+        stacked = [place for place in _stacked(window) if len(place.origins) >= BURST_SHOTS]
+        if not stacked:
             break
-        place = max(places, key=lambda place: place.worth)
-        more, after = _choose(window, [place], known + found)
+        place = max(stacked, key=lambda place: place.worth)
+        more, after = _choose(window, [place], known + sum(shots, []))
         if len(more) < BURST_SHOTS or sum(shot.surplus for shot in more) <= _alone_nats(window, more):
             break
-        found, window = found + more, after
-        kept.append(place)
-    for place in kept * 2:
-        again = _again(window, place)
-        if again is not None:
-            more, window = _choose(window, [again], known + found)
-            found += more
-    return found, window
+        places.append(place)
+        shots.append(more)
+        window = after
+    found = sum(shots, [])
+    if len(places) > 1:
+        found = _shared_out(_reweighted(start, _taken(start, known + found)), places, shots, _taken(start, known))
+    return found, _reweighted(start, _taken(start, known + found))
+
+
+def _shared_out(window: _Window, places: list[_Place], shots: list[list[Found]], blocked: Bools) -> list[Found]:
+    """Share the picks out anew among the shots of several bursts, so that all together gain most at each sensor."""
+    rows = [(place, shot) for place, own in zip(places, shots, strict=True) for shot in own]
+    m = len(window.array.near)
+    delay, sigma = np.array([place.delay for place, _ in rows]), np.array([place.sigma for place, _ in rows])
+    hit, miss, scratch = np.empty((len(rows), m)), np.empty((len(rows), m)), np.empty(m)
+    for i, (place, _) in enumerate(rows):
+        _search.pattern(place.theta, *window.sensors, *window.hearing, scratch, hit[i], miss[i])
+    origins = np.array([shot.origin_s for _, shot in rows]) - window.reference_s
+    members = np.full((len(rows), m), -1, dtype=np.int64)
+    for _ in range(SWEEPS):
+        for k in range(m):
+            first, past = window.start[k], window.start[k + 1]
+            gain = np.empty((len(rows), past - first))
+            _search.advantage(
+                k, origins, delay, sigma, hit, miss, window.start, window.t, window.s, window.weight, blocked, gain
+            )
+            mine, theirs = linear_sum_assignment(gain, maximize=True)
+            members[:, k] = -1
+            good = gain[mine, theirs] > 0
+            members[mine[good], k] = theirs[good] + first
+        for i, row in enumerate(members):
+            heard = row >= 0
+            if heard.any():
+                origins[i] = np.mean(window.t[row[heard]] - delay[i, heard])
+    return [
+        _found(window, place, float(origins[i]), members[i], shot.score)
+        for i, (place, shot) in enumerate(rows)
+        if (members[i] >= 0).sum() >= window.fewest
+    ]
+
+
+def _taken(window: _Window, shots: Sequence[Found]) -> Bools:
+    """Mark the picks of shots."""
+    taken = np.zeros(len(window.t), dtype=np.bool_)
+    taken[window.rank[[pick for shot in shots for pick in shot.members]]] = True
+    return taken
 
 
 def _alone_nats(window: _Window, shots: list[Found]) -> float:
@@ -378,19 +418,6 @@ def _in_flight(window: _Window) -> float:
     width_m = float(np.ptp(window.array.positions_m[:, :2], axis=0).max())
     span_s = max(float(np.ptp(free)), 1.0)
     return free.size / len(window.array.near) / span_s * width_m / float(window.mean[4])
-
-
-def _again(window: _Window, place: _Place) -> _Place | None:
-    """Look for shots of a known pattern among what is left."""
-    count, m = len(window.t), len(window.array.near)
-    delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
-    _search.pattern(place.theta, *window.sensors, *window.hearing, delay, hit, miss)
-    origins, members, scores = np.empty(count), np.empty((count, m), dtype=np.int64), np.empty(count)
-    number = _search.back_project(
-        place.delay, place.sigma, hit, miss, window.start, window.owner, window.t, window.s, window.weight,
-        window.taken, window.horizon, LEAST_NATS, FASTEST_S, origins, members, scores,
-    )  # fmt: skip
-    return replace(place, origins=origins[:number]) if number else None
 
 
 def _stacked(window: _Window) -> list[_Place]:
@@ -494,13 +521,15 @@ def _cost(window: _Window, shots: int) -> float:
     return math.log(BURST_S / (2.5 * sigma_s * shots)) + (max(place, 0.0) + window.extra_nats) / shots
 
 
-def _pool(window: _Window, theta: Floats) -> _Place | None:
+def _pool(window: _Window, theta: Floats, known: _Place | None = None) -> _Place | None:
     """Find all shots from about one place, and from all of them the place's pattern; repeat."""
     count, m = len(window.t), len(window.array.near)
     delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
     theta = theta.copy()
     _search.pattern(theta, *window.sensors, *window.hearing, delay, hit, miss)
     sigma = np.full(m, max(window.path_s, UNSURE_S))
+    if known is not None:
+        delay, sigma = known.delay.copy(), known.sigma.copy()
     origins, members, scores = np.empty(count), np.empty((count, m), dtype=np.int64), np.empty(count)
     worth, place, known_nats = -math.inf, None, 0.0
     for _ in range(POOL_ROUNDS):
@@ -604,14 +633,13 @@ def _window(
     owner = picks.sensor[order].astype(np.int64)
     start = np.searchsorted(owner, np.arange(len(array.sensor_ids) + 1)).astype(np.int64)
     mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
-    taken = np.zeros(len(t), dtype=np.bool_)
-    taken[np.argsort(order)[[pick for shot in decided for pick in shot.members]]] = True
+    none = np.zeros(len(t), dtype=np.bool_)
     window = _Window(
-        array, order, reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, taken, np.zeros(len(t)),
+        array, order, reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, none, np.zeros(len(t)),
         min(horizon_s - reference_s, 1e9), settings.path_sigma_s, mean, precision, settings.max_range_m,
         settings.min_sensors_count,
     )  # fmt: skip
-    return _reweighted(window, taken)
+    return _reweighted(window, _taken(window, decided))
 
 
 def _reweighted(window: _Window, used: Bools) -> _Window:
