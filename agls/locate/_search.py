@@ -26,6 +26,8 @@ LOG_ROOT_2PI = 0.9189385332046727
 TABLE = 256
 NO_SCORE = -1e30
 DEAD_S = 0.02
+# So soon after a shot, from about its place and heard by so many fewer sensors, comes the echo of a near wall.
+WALL_S, WALL_SHARE = 0.15, 0.8
 LOG_MISS_LIKE = -3.0  # of a sensor that heard a like shot: it misses one in twenty
 
 
@@ -543,8 +545,8 @@ def average_pattern(
 
 @kernel
 def select(
-    delay: Floats, sigma: Floats, hit: Floats, miss: Floats, origins: Floats, cost: Floats, place_x: Floats,
-    place_y: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float,
+    delay: Floats, sigma: Floats, hit: Floats, miss: Floats, origins: Floats, cost: Floats, few: Bools, place_x: Floats,
+    place_y: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, level: Floats, used: Bools, horizon: float,
     fewest: int, apart_s: float, apart_m: float, like_s: float, like_m: float, same_m: float, echo_rate: float,
     echo_tail_s: float, count: int, chosen: Ints, members: Ints, scores: Floats,
 ) -> int:  # fmt: skip
@@ -559,10 +561,14 @@ def select(
         The candidates' patterns, as in `match`.
     origins, cost : numpy.ndarray, shape (k,)
         Their origin times [s]; become what their picks say. What each must bring [nats].
+    few : numpy.ndarray, shape (k,)
+        Whether a candidate's place fires too seldom to be an automatic weapon.
     place_x, place_y : numpy.ndarray, shape (k,)
         Their places [m].
     start, t, s, weight, used, horizon
         As in `match`; `used` and `weight` are changed.
+    level : numpy.ndarray, shape (n,)
+        Levels of the picks [dB], nan where unknown.
     owner : numpy.ndarray, shape (n,)
         Each pick's sensor.
     fewest : int
@@ -609,19 +615,26 @@ def select(
         for k in range(m):
             hits += scratch[k] >= 0
         clash = hits < fewest
-        silence = 0.0
+        silence, weaker = 0.0, 0.0
         for j in range(count):
             o = chosen[j]
             apart = math.hypot(place_x[o] - place_x[i], place_y[o] - place_y[i])
             gap = abs(origins[o] - origins[i])
-            clash = clash or (gap < apart_s and apart < apart_m)
+            if apart < apart_m:
+                others = 0
+                for k in range(m):
+                    others += members[j, k] >= 0
+                clash = clash or gap < apart_s or (few[i] and gap < WALL_S and hits < WALL_SHARE * others)
             if gap < like_s and same_m < apart < like_m:
                 lost = 0.0
                 for k in range(m):
                     if members[j, k] >= 0 and scratch[k] < 0:
                         lost += max(miss[i, k] - LOG_MISS_LIKE, 0.0)
                 silence = max(silence, lost)
-        if clash or now - cost[i] - silence <= 0.0:
+            if -apart_s < origins[i] - origins[o] < like_s:
+                echo = _like_echo(scratch, members[j], t, level, apart < apart_m)
+                weaker = max(weaker, echo)
+        if clash or now - cost[i] - silence - weaker <= 0.0:
             continue
         chosen[count], scores[count] = i, now
         members[count] = scratch
@@ -631,6 +644,25 @@ def select(
                 used[scratch[k]] = True
                 _expect_echoes(scratch[k], start[k + 1], t, weight, echo_rate, echo_tail_s)
     return count
+
+
+@kernel
+def _like_echo(members: Ints, direct: Ints, t: Floats, level: Floats, same: bool) -> float:
+    """Sum up how much more a shot's levels look like echoes of another's than like a shot [nats].
+
+    An echo is some 9 dB weaker than the direct sound at the same sensor; another shot is as loud, give or take its own
+    paths. Levels share causes, so they count half, and each only so much.
+    """
+    total = 0.0
+    spread = 5.0 if same else 11.0
+    for k in range(members.size):
+        if members[k] >= 0 and direct[k] >= 0 and t[members[k]] > t[direct[k]]:
+            step = level[members[k]] - level[direct[k]]
+            if step == step:
+                shot = -0.5 * (step / spread) ** 2 - math.log(spread)
+                echo = -0.5 * ((step + 9.0) / 7.0) ** 2 - math.log(7.0)
+                total += 0.5 * min(max(echo - shot, -2.0), 4.0)
+    return total
 
 
 @kernel

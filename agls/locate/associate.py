@@ -14,6 +14,7 @@ explains its detections otherwise. What is decided depends on the detections alo
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_left, insort
 from dataclasses import dataclass, replace
 
@@ -238,7 +239,9 @@ class Associator:
         toa_s = np.array([(held.toa_ns - reference_ns) / NS_PER_S for held in rows])
         sigma_s = np.hypot(np.array([held.detection.toa_sigma_s for held in rows]), self.survey_s[sensor])
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
-        picks = Picks(sensor, toa_s, sigma_s)
+        level_db = np.array([math.nan if one.detection.level_db is None else one.detection.level_db for one in rows])
+        llr = np.array([one.detection.llr.get("gunshot", 0.0) for one in rows])
+        picks = Picks(sensor, toa_s, sigma_s, level_db, llr)
         decided = _decided(self.past, len(window), reference_ns)
         found = find_shots(picks, self.array, self.air, self.settings, horizon_s, decided, thorough=thorough)
         return [_Group(shot, tuple(rows[k] for k in shot.members), reference_ns) for shot in found]

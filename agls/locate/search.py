@@ -25,6 +25,8 @@ BURST_S = 4.0  # shots are asked for within so long of each other
 MARGIN_M = 200.0  # and within so far of the sensors
 OUTSIDE_M_PER_NAT = 200.0  # shots far outside the sensors are rarely heard, and wrong combinations often lie there
 LEAST_NATS = 4.0  # below this nothing is worth looking at
+# A pick that sounds like gunfire is likelier part of a shot. Nodes err together, so their word is worth little here.
+LLR_SHARE, LLR_NATS = 0.2, 0.7
 HEIGHT_SIGMA_M = 20.0
 DETECT_BEST = 0.95
 HALF_RANGE_SHARE = 0.45  # of the maximum range: where half of the sensors still hear
@@ -121,11 +123,17 @@ class Picks:
         Times of arrival relative to any moment near them [s].
     sigma_s : numpy.ndarray, shape (n,)
         Standard deviations of the picks, without the path's [s].
+    level_db : numpy.ndarray, shape (n,), optional
+        Levels, nan where unknown [dB].
+    llr : numpy.ndarray, shape (n,), optional
+        What the nodes heard: log-likelihood ratios of gunfire, 0 where unknown.
     """
 
     sensor: Ints
     toa_s: Floats
     sigma_s: Floats
+    level_db: Floats | None = None
+    llr: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,8 @@ class _Window:
     start: Ints
     taken: Bools
     weight: Floats
+    level: Floats
+    heard: Floats
     horizon: float
     path_s: float
     mean: Floats
@@ -183,6 +193,11 @@ class _Window:
     @property
     def resolution_m(self) -> float:
         return float(self.mean[4]) * self.sigma_s
+
+    @property
+    def same_m(self) -> float:
+        """How far apart two shots of one place may seem: the path bends both alike, so only picks tell."""
+        return 1.0 + 3.0 * float(self.mean[4]) * float(np.median(self.s))
 
     @property
     def rank(self) -> Ints:
@@ -599,6 +614,7 @@ def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> 
     origins = np.array([origin for _, origin in rows])
     xy = np.array([place.theta[:2] for place, _ in rows])
     cost = np.array([place.cost for place, _ in rows]) + _outside_m(window.array, xy) / OUTSIDE_M_PER_NAT
+    few = np.array([len(place.origins) < BURST_SHOTS for place, _ in rows])
     used, weight = window.taken.copy(), window.weight.copy()
     chosen, scores = np.arange(len(rows)), np.zeros(len(rows))
     members = np.full((len(rows), m), -1, dtype=np.int64)
@@ -606,8 +622,8 @@ def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> 
         own = window.rank[list(shot.members)]
         members[i, window.owner[own]] = own
     number = _search.select(
-        delay, sigma, hit, miss, origins, cost, xy[:, 0], xy[:, 1], window.start, window.owner, window.t, window.s,
-        weight, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, 3 * window.resolution_m, window.echo_rate,
+        delay, sigma, hit, miss, origins, cost, few, xy[:, 0], xy[:, 1], window.start, window.owner, window.t, window.s,
+        weight, window.level, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, window.same_m, window.echo_rate,
         ECHO_TAIL_S, len(decided), chosen, members, scores,
     )  # fmt: skip
     found = [
@@ -634,8 +650,11 @@ def _window(
     start = np.searchsorted(owner, np.arange(len(array.sensor_ids) + 1)).astype(np.int64)
     mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
     none = np.zeros(len(t), dtype=np.bool_)
+    level = np.full(len(t), math.nan) if picks.level_db is None else picks.level_db
+    heard = np.zeros(len(t)) if picks.llr is None else np.clip(LLR_SHARE * picks.llr, -LLR_NATS, LLR_NATS)
     window = _Window(
         array, order, reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, none, np.zeros(len(t)),
+        level[order], heard[order],
         min(horizon_s - reference_s, 1e9), settings.path_sigma_s, mean, precision, settings.max_range_m,
         settings.min_sensors_count,
     )  # fmt: skip
@@ -644,7 +663,7 @@ def _window(
 
 def _reweighted(window: _Window, used: Bools) -> _Window:
     """Take picks as explained: the rest stands out more, but for the echoes that are due after them."""
-    window = replace(window, taken=used, weight=_log_rarity(window.t, window.start, used))
+    window = replace(window, taken=used, weight=_log_rarity(window.t, window.start, used) + window.heard)
     for q in np.flatnonzero(used):
         _add_echoes(window, int(window.owner[q]), float(window.t[q]))
     return window
