@@ -63,8 +63,8 @@ class Microphone(Table, frozen=True, kw_only=True):
 class OnsetDetection(Table, frozen=True, kw_only=True):
     """When a sound counts as impulsive."""
 
-    # Noise alone reaches 12 dB about 0.9 times a second in a street and 0.5 times in Pittsburgh's quiet parts, 16 dB 0.02
-    # and 0.005 times; of the arrivals stamped there 97.3 % and 96.4 % are picked, at 18 dB 92.4 % (bench/onsets.py).
+    # Noise alone reaches 12 dB about 0.9 times a second in a street, 0.5 times in Pittsburgh's quiet parts; 16 dB 0.02
+    # and 0.005 times. Of the arrivals stamped there 97.3 % and 96.4 % are picked, at 18 dB 92.4 % (bench/onsets.py).
     min_snr_db: Annotated[
         float, Meta(ge=3, le=60, description="peak over noise below which an impulse is not reported")
     ] = 16.0
