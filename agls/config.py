@@ -170,7 +170,7 @@ class Locating(Table, frozen=True, kw_only=True):
             le=0.2,
             description="scatter of arrivals caused by buildings and terrain, common to shots of one place",
         ),
-    ] = 0.008
+    ] = 0.0055
     max_range_m: Annotated[
         float, Meta(gt=0, le=20_000, description="distance beyond which a sensor does not hear a shot")
     ] = 2_000.0

@@ -25,6 +25,7 @@ from agls.config import SiteConfig
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
 from agls.locate.search import Array, Found, Picks, find_shots
+from agls.locate.slow import SlowState, Suspect
 from agls.locate.solve import Air, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Arrival, Detection, Rejection, Shot, UtcNs, format_utc
@@ -39,6 +40,8 @@ ALONE_NS = 3 * NS_PER_S
 MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
+# Here arrivals have been chosen already; those left that are off are mostly bent paths, and better distrusted early.
+LOCATE_GATE = 3.0
 BEFORE_S, AFTER_S = 0.1, 0.4  # unused detections this near a predicted arrival are listed with the shot
 NEVER_NS = 2**62
 
@@ -97,15 +100,16 @@ class Associator:
         self.settings = site.locating
         self.prior_gunshot = site.gathering.prior_gunshot
         self.late_ns = int(site.gathering.late_s * NS_PER_S)
-        self.air = Air.of_weather(site.weather)
+        air = Air.of_weather(site.weather)
+        self.slow = SlowState(air, self.settings.path_sigma_s)
         self.frame = frame
         ids = tuple(sorted(frame.sensor_positions_m))
         places = np.array([frame.sensor_positions_m[one] for one in ids], dtype=np.float64).reshape(-1, 3)
         self.array = Array(ids, places)
         self.index = {one: k for k, one in enumerate(ids)}
         sigmas = {sensor.sensor_id: sensor.position_sigma_m for sensor in site.sensor}
-        self.survey_s = np.array([sigmas[one] for one in ids]) / self.air.sound_speed_m_s
-        slowest = self.air.sound_speed_m_s - 3 * self.air.sound_speed_sigma_m_s - 3 * self.air.wind_sigma_m_s
+        self.survey_s = np.array([sigmas[one] for one in ids]) / air.sound_speed_m_s
+        slowest = air.sound_speed_m_s - 3 * air.sound_speed_sigma_m_s - 3 * air.wind_sigma_m_s
         self.zone_ns = int(self.array.longest_delay_s(slowest, self.settings.max_range_m) * NS_PER_S)
         self.settle_ns = int(self.settings.settle_s * NS_PER_S)
         self.held: list[_Held] = []
@@ -199,7 +203,7 @@ class Associator:
             return group.members[0].toa_ns
         apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
         farthest_m = min(float(apart_m.max()), self.settings.max_range_m)
-        return group.origin_ns + int(farthest_m / self.air.sound_speed_m_s * NS_PER_S)
+        return group.origin_ns + int(farthest_m / self.slow.air.sound_speed_m_s * NS_PER_S)
 
     def _decide(self, now_ns: int) -> list[Shot | Rejection]:
         """Decide the shots heard first in the zone, and let go of what was heard there."""
@@ -243,7 +247,7 @@ class Associator:
         llr = np.array([one.detection.llr.get("gunshot", 0.0) for one in rows])
         picks = Picks(sensor, toa_s, sigma_s, level_db, llr)
         decided = _decided(self.past, len(window), reference_ns)
-        found = find_shots(picks, self.array, self.air, self.settings, horizon_s, decided, thorough=thorough)
+        found = find_shots(picks, self.array, self.slow.air, self.settings, horizon_s, decided, thorough=thorough)
         return [_Group(shot, tuple(rows[k] for k in shot.members), reference_ns) for shot in found]
 
     def _tell(self, groups: list[_Group], now_ns: int, *, final: bool) -> tuple[list[Shot | Rejection], list[_Told]]:
@@ -251,7 +255,8 @@ class Associator:
         out: list[Shot | Rejection] = []
         fallen, self.told = self.told, []
         for group in groups:
-            shot = self._locate(group, now_ns)
+            shot, *rest = self._locate(group, now_ns, final=final)
+            out += rest
             if isinstance(shot, Rejection):
                 out.append(shot)
                 continue
@@ -267,19 +272,30 @@ class Associator:
             self.told.append(_Told(shot, keys, group.members[0].toa_ns))
         return out, fallen
 
-    def _locate(self, group: _Group, now_ns: int) -> Shot | Rejection:
-        """Locate one group of detections."""
+    def _locate(self, group: _Group, now_ns: int, *, final: bool) -> list[Shot | Rejection]:
+        """Locate one group of detections, and learn from it once it is decided."""
         sensors = np.array([held.sensor for held in group.members])
         toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in group.members])
-        picks_s = np.hypot(np.array([held.detection.toa_sigma_s for held in group.members]), self.survey_s[sensors])
-        sigma_s = np.hypot(picks_s, self.settings.path_sigma_s)
-        solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, self.air)
+        pick_s = np.hypot(np.array([held.detection.toa_sigma_s for held in group.members]), self.survey_s[sensors])
+        sigma_s = np.hypot(pick_s, self.slow.path_sigma_s)
+        solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, self.slow.air, gate=LOCATE_GATE)
+        first = group.members[0].detection
         if isinstance(solution, NoSolution):
-            return _rejected(solution.reason, group.members[0].detection, f"{len(group.members)} detections agreed")
+            return [_rejected(solution.reason, first, f"{len(group.members)} detections agreed")]
         right = int((solution.weights >= OUTLIER_WEIGHT).sum())
         if right < self.settings.min_sensors_count:
-            return _rejected("too_few_agree", group.members[0].detection, f"{right} of {len(group.members)} detections")
-        return self._shot(solution, group, right, now_ns)
+            return [_rejected("too_few_agree", first, f"{right} of {len(group.members)} detections")]
+        shot = self._shot(solution, group, right, now_ns)
+        if not final:
+            return [shot]
+        suspects = self.slow.feed(solution, sensors, pick_s, shot.origin_ns)
+        return [shot, *(self._suspected(suspect) for suspect in suspects)]
+
+    def _suspected(self, suspect: Suspect) -> Rejection:
+        detail = f"arrivals {suspect.offset_s * 1e3:+.1f} ms off at every place, +- {suspect.sigma_s * 1e3:.1f} ms"
+        return Rejection(
+            stage="associate", reason="clock_suspect", subject=self.array.sensor_ids[suspect.sensor], detail=detail
+        )
 
     def _shot(self, solution: Solution, group: _Group, right: int, now_ns: int) -> Shot:
         x, y, z = (round(value, 3) for value in (solution.x_m, solution.y_m, solution.z_m))

@@ -86,7 +86,7 @@ class Solution:
     misfit : float
         Negative log-likelihood without constants.
     air : Air
-        Sound speed and wind as the arrivals would have them (with the given uncertainty).
+        Sound speed and wind as prior and arrivals together have them, and how sure.
     others : tuple of tuple of float
         Other places [m, m] that fit almost as well, with their odds against this one.
     """
@@ -202,7 +202,7 @@ def _solve(
         if misfits[k] - misfits[0] < 5.0 and np.hypot(*(thetas[k, :2] - theta[:2])) > 1.0
     )
     x, y, b, z, c, u, v = (float(value) for value in theta)
-    found = Air(c, u, v, air.sound_speed_sigma_m_s, air.wind_sigma_m_s)
+    found = Air(c, u, v, float(spread[4, 4]) ** 0.5, float((spread[5, 5] + spread[6, 6]) / 2) ** 0.5)
     return Solution(
         x + float(middle[0]), y + float(middle[1]), z + float(middle[2]), b / REFERENCE_SPEED_M_S + t_ref,
         place_covariance(spread), residuals, weights, float(misfits[0]), found, others,

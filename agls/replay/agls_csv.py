@@ -36,8 +36,26 @@ LOCAL, GEODETIC = ("x_m", "y_m", "z_m"), ("latitude_deg", "longitude_deg", "heig
 DETECTION_COLUMNS = ("recording", "sensor_id", "toa_utc", "toa_sigma_s", "p_gunshot", "level_db", "snr_db")
 TRACK_COLUMNS = ("recording", "sensor_id", "file", "start_utc")
 WEATHER_COLUMNS = ("recording", "temperature_c", "wind_speed_m_s", "wind_from_deg")
-# A station's weather may be wrong by a few degrees and metres per second where the sensors are.
-WEATHER_SIGMA_C, WEATHER_SIGMA_M_S = 3.0, 2.0
+# A station's weather may be wrong by a few degrees where the sensors are.
+WEATHER_SIGMA_C = 3.0
+
+
+def wind_sigma_m_s(speed_m_s: float) -> float:
+    """Say how far a station's wind may be off where the sensors are.
+
+    Parameters
+    ----------
+    speed_m_s : float
+        Reported wind speed [m/s].
+
+    Returns
+    -------
+    float
+        One standard deviation of each component [m/s]: what counts as calm, and more the more it blows.
+    """
+    return math.hypot(1.2, 0.4 * speed_m_s)
+
+
 # A stated probability of 0 or 1 is taken as a millionth from it: no sound is that certain.
 _LEAST_P = 1e-6
 _FILE_CLOCK = ClockState(mode="file", sigma_s=1e-6)
@@ -220,7 +238,7 @@ def _weather(row: Row) -> Weather:
         wind_speed_m_s=row.number("wind_speed_m_s", 0, 60, "m/s"),
         wind_from_deg=row.number("wind_from_deg", 0, 360, "degrees"),
         temperature_sigma_c=WEATHER_SIGMA_C,
-        wind_sigma_m_s=WEATHER_SIGMA_M_S,
+        wind_sigma_m_s=wind_sigma_m_s(row.number("wind_speed_m_s", 0, 60, "m/s")),
     )
 
 

@@ -22,14 +22,14 @@ from msgspec import Meta
 from agls.config import Sensor, Weather
 from agls.errors import InputError
 from agls.messages import ClockState, Detection, Identifier, UtcNs
-from agls.replay.agls_csv import WEATHER_SIGMA_C, WEATHER_SIGMA_M_S, number_detections
+from agls.replay.agls_csv import WEATHER_SIGMA_C, number_detections, wind_sigma_m_s
 from agls.replay.csv_rows import moment_ns
 from agls.replay.dataset import Choice, Dataset, Layout, Place, Recording, Track, find_shared_spots, site_of
 
 # Arrivals are rounded to 1 ms (0.3 ms rms) and scatter by 0.8-1.5 ms from shot to shot (see facts of the dataset).
 PULSE_SIGMA_S = 1.5e-3
 # The vendor's `location_error` (0.03 m) is that of an average; re-surveyed sensors moved by 0.5-4 m during the tests.
-POSITION_SIGMA_M, FIX_SIGMA_M = 1.0, 3.5
+POSITION_SIGMA_M, FIX_SIGMA_M = 0.5, 3.5
 # Peaks in the pulse files saturate at 93-95 dB SPL, which is where the WAVs clip.
 FULL_SCALE_DB_SPL = 95.0
 # The time of the first sample is given in whole milliseconds.
@@ -234,7 +234,7 @@ def _weather(air: _Air) -> Weather:
         wind_speed_m_s=air.speed,
         wind_from_deg=air.direction,
         temperature_sigma_c=WEATHER_SIGMA_C,
-        wind_sigma_m_s=WEATHER_SIGMA_M_S,
+        wind_sigma_m_s=wind_sigma_m_s(air.speed),
     )
 
 

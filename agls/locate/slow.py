@@ -1,0 +1,153 @@
+"""What a hub learns over shots: the air, how paths scatter, and which node's clock is off.
+
+All of it changes slowly and is updated only when a shot is decided, in order of origin time, so it does not depend on
+the order in which detections came. Shots from one place share their paths: each further one teaches less.
+
+A uniform wind delays arrivals like a plane of clock offsets, so the two cannot be told apart from arrivals alone. The
+weather report decides: the air is what explains most within what the report allows, and an offset is what one node has
+left, at many places, against its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agls.locate._kernels import Floats
+from agls.locate.solve import Air, Solution
+
+LIKE_M = 25.0  # shots nearer than this share their paths
+PLACES = 200  # how many shots are remembered to tell like places
+PRIOR_SHOTS = 20.0  # the configured path term counts as much as so many places
+FEWEST = 6  # arrivals from which a shot's residuals say something
+AIR_M_S_PER_ROOT_S = 0.03  # the air wanders: 1 m/s in 20 minutes
+SUSPECT_S, SUSPECT_SIGMAS, SUSPECT_PLACES = 0.010, 4.0, 4
+SPREAD_S = 0.010  # residuals of an honest node scatter so much from place to place, unless seen otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A node whose arrivals are off at many places: by how much [s], and how sure that is [s]."""
+
+    sensor: int
+    offset_s: float
+    sigma_s: float
+
+
+class SlowState:
+    """Learn the air and the paths of a site, and watch the clocks of its nodes.
+
+    Parameters
+    ----------
+    air : Air
+        What the weather report says.
+    path_sigma_s : float
+        Configured standard deviation of the paths [s].
+    """
+
+    def __init__(self, air: Air, path_sigma_s: float) -> None:
+        self.report = air
+        self.air = air
+        self._path_mass = PRIOR_SHOTS
+        self._path_square = PRIOR_SHOTS * path_sigma_s**2
+        self._places: deque[tuple[float, float]] = deque(maxlen=PLACES)
+        self._residuals: dict[int, deque[tuple[float, float]]] = {}
+        self._named: set[int] = set()
+        self._last_ns: int | None = None
+
+    @property
+    def path_sigma_s(self) -> float:
+        """Standard deviation of the paths here [s], as configured and learned.
+
+        Returns
+        -------
+        float
+            Standard deviation [s].
+        """
+        return math.sqrt(self._path_square / self._path_mass)
+
+    def feed(self, solution: Solution, sensors: NDArray[np.int64], pick_s: Floats, origin_ns: int) -> list[Suspect]:
+        """Learn from a decided shot.
+
+        Parameters
+        ----------
+        solution : Solution
+            The shot as located.
+        sensors : numpy.ndarray, shape (n,)
+            Indices of its sensors.
+        pick_s : numpy.ndarray, shape (n,)
+            Standard deviations of its picks [s].
+        origin_ns : int
+            When it was fired, UTC.
+
+        Returns
+        -------
+        list of Suspect
+            Nodes that have just become suspect.
+        """
+        good = solution.weights > 0.5
+        if good.sum() < FEWEST:
+            return []
+        place = (solution.x_m, solution.y_m)
+        like = sum(math.dist(place, other) < LIKE_M for other in self._places)
+        self._places.append(place)
+        share = 1.0 / (1.0 + like)
+        self._learn_path(solution, pick_s, good, share)
+        self._learn_air(solution, share, origin_ns)
+        return self._watch(solution, sensors) if like == 0 else []
+
+    def _learn_path(self, solution: Solution, pick_s: Floats, good: NDArray[np.bool_], share: float) -> None:
+        """Take what residuals have left over the picks, made up for the unknowns that were fitted to them."""
+        free = good.sum() - 3.0 - 1.0  # place, origin time, and about one for the air within its prior
+        left = float((solution.residuals_s[good] ** 2).sum() / free - (pick_s[good] ** 2).mean())
+        self._path_square += share * min(max(left, 0.0), (5.0 * self.path_sigma_s) ** 2)
+        self._path_mass += share
+
+    def _learn_air(self, solution: Solution, share: float, origin_ns: int) -> None:
+        """Make what a shot says of the air the next one's prior, never surer than its wandering allows."""
+        gone_s = 0.0 if self._last_ns is None else max(origin_ns - self._last_ns, 0) / 1e9
+        self._last_ns = origin_ns
+        wander = AIR_M_S_PER_ROOT_S * math.sqrt(gone_s)
+        before = self.air
+        sigma_c = math.hypot(before.sound_speed_sigma_m_s, wander)
+        sigma_w = math.hypot(before.wind_sigma_m_s, wander)
+        after_c, after_w = solution.air.sound_speed_sigma_m_s, solution.air.wind_sigma_m_s
+        new_c, step_c = _blend(sigma_c, after_c, share)
+        new_w, step_w = _blend(sigma_w, after_w, share)
+        self.air = replace(
+            before,
+            sound_speed_m_s=before.sound_speed_m_s + step_c * (solution.air.sound_speed_m_s - before.sound_speed_m_s),
+            east_m_s=before.east_m_s + step_w * (solution.air.east_m_s - before.east_m_s),
+            north_m_s=before.north_m_s + step_w * (solution.air.north_m_s - before.north_m_s),
+            sound_speed_sigma_m_s=min(new_c, self.report.sound_speed_sigma_m_s),
+            wind_sigma_m_s=min(new_w, self.report.wind_sigma_m_s),
+        )
+
+    def _watch(self, solution: Solution, sensors: NDArray[np.int64]) -> list[Suspect]:
+        """Remember each node's residual at a new place, and name those that are off everywhere."""
+        suspects = []
+        for sensor, residual in zip(sensors.tolist(), solution.residuals_s.tolist(), strict=True):
+            own = self._residuals.setdefault(sensor, deque(maxlen=50))
+            own.append((residual, 1.0))
+            values = np.array([value for value, _ in own])
+            middle = float(np.median(values))
+            scatter = max(1.4826 * float(np.median(np.abs(values - middle))), 0.5 * SPREAD_S)
+            sigma = scatter / math.sqrt(len(values))
+            off = len(values) >= SUSPECT_PLACES and abs(middle) > max(SUSPECT_S, SUSPECT_SIGMAS * sigma)
+            if off and sensor not in self._named:
+                self._named.add(sensor)
+                suspects.append(Suspect(sensor, middle, sigma))
+            elif not off:
+                self._named.discard(sensor)
+        return suspects
+
+
+def _blend(before: float, after: float, share: float) -> tuple[float, float]:
+    """Say how sure one is with a share of the news, and how far of the way to what it says to go."""
+    news = max(after**-2 - before**-2, 0.0)
+    precision = before**-2 + share * news
+    return precision**-0.5, share * (news / precision) / max(news * after**2, 1e-12) if news > 0 else 0.0
