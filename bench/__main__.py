@@ -26,6 +26,10 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("clutter", "bench.association:measure_clutter", 15, 1, "false shots where none were fired"),
     ("solver", "bench.solver:measure", 10, 1, "solver against the Cramer-Rao bound, and in a moved frame"),
     ("echoes", "bench.solver:measure_echoes", 10, 1, "how many late echoes the solver survives"),
+    ("coverage", "bench.coverage:measure", 15, 1, "ellipses that hold the truth: as told, and not as told"),
+    ("sizes", "bench.coverage:measure_sizes", 2, 0.5, "the same with 4 to 20 sensors"),
+    ("bursts", "bench.coverage:measure_bursts", 15, 1.5, "the same for bursts, whose path error is common"),
+    ("rifle", "bench.coverage:measure_rifle", 5, 1, "N-waves heard before the blast"),
     ("audio", "bench.pittsburgh:measure_audio", 2, 0, "live fire from audio"),
 )
 
