@@ -1,7 +1,7 @@
-"""Finding shots among many picks: proposals from near sensors, votes of all, shots of one place together. Compiled.
+"""Finding shots among many picks: proposals from near sensors, votes of all, the shots of a place together. Compiled.
 
-Picks are arrays sorted by sensor, then by time; sensor k's are ``start[k]`` to ``start[k + 1]``. A place is known by its
-*pattern*: the delay of each sensor after the origin time, and the standard deviation of that delay. A shot of that
+Picks are arrays sorted by sensor, then by time; sensor k's are ``start[k]`` to ``start[k + 1]``. A place is known by
+its *pattern*: the delay of each sensor after the origin time, and the standard deviation of that delay. A shot of that
 place at t0 scores, summed over the sensors, a log-likelihood ratio against clutter:
 
     ln(P_detect N(t - t0 - delay) / density)   where a pick is near the predicted time,
@@ -26,6 +26,8 @@ LOG_ROOT_2PI = 0.9189385332046727
 TABLE = 256
 NO_SCORE = -1e30
 DEAD_S = 0.02
+LOG_HALF = -0.6931471805599453
+CLEAR_COUNT, CLEAR_SHARE, CROWD_SIGMAS, CROWD_SHARE = 6, 0.75, 10.0, 0.3
 # So soon after a shot, from about its place and heard by so many fewer sensors, comes the echo of a near wall.
 WALL_S, WALL_SHARE = 0.15, 0.8
 LOG_MISS_LIKE = -3.0  # of a sensor that heard a like shot: it misses one in twenty
@@ -259,8 +261,8 @@ def settle(
 def propose(
     anchors: Ints, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float, near: Ints,
     near_height: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float,
-    path_s: float, mean: Floats, precision: Floats, max_range: float, budget: int, thetas: Floats, members: Ints,
-    scores: Floats,
+    path_s: float, mean: Floats, precision: Floats, max_range: float, budget: int, fewest: int, longest: float,
+    clear_nats: float, thetas: Floats, members: Ints, scores: Floats, clear: Bools,
 ) -> None:  # fmt: skip
     """Find, for each of many picks, the best shot that was heard first there.
 
@@ -289,8 +291,16 @@ def propose(
         How far from the anchor's sensor a shot may be [m].
     budget : int
         How many triples to try at each anchor.
-    thetas, members, scores : numpy.ndarray, shape (k, 7), (k, m), (k,)
-        Receive the shots, their picks and their log-likelihood ratios (NO_SCORE where there is none).
+    fewest : int
+        Least number of picks of a shot.
+    longest : float
+        The longest time between the picks of one shot [s].
+    clear_nats : float
+        A shot that brings so much, and that nearly every sensor heard that should have, is clear: its picks are used
+        up at once, and no later anchor has them.
+    thetas, members, scores, clear : numpy.ndarray, shape (k, 7), (k, m), (k,), (k,)
+        Receive the shots, their picks, their log-likelihood ratios (NO_SCORE where there is none), and whether they
+        are clear.
     """
     m = px.size
     delay, hit, miss, sigma = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
@@ -298,9 +308,9 @@ def propose(
     kept = np.empty((3, 4))
     local, trial = mean.copy(), mean.copy()
     for i in range(anchors.size):
-        scores[i] = NO_SCORE
+        scores[i], clear[i] = NO_SCORE, False
         anchor = anchors[i]
-        if used[anchor]:
+        if used[anchor] or _company(t[anchor], start, t, s, used, longest) < fewest:
             continue
         local[3] = near_height[owner[anchor]]
         for k in range(kept.shape[0]):
@@ -329,6 +339,51 @@ def propose(
                 scores[i] = score
                 thetas[i] = trial
                 members[i] = scratch
+        if scores[i] >= clear_nats:
+            pattern(thetas[i], px, py, pz, log_hit, log_miss, step_m, delay, hit, miss)
+            clear[i] = _nearly_all(members[i], delay, hit, thetas[i, 2] / REFERENCE_SPEED_M_S, horizon)
+            clear[i] = clear[i] and not _crowded(members[i], start, t, s, path_s)
+        if clear[i]:
+            for k in range(m):
+                if members[i, k] >= 0:
+                    used[members[i, k]] = True
+
+
+@kernel
+def _company(moment: float, start: Ints, t: Floats, s: Floats, used: Bools, longest: float) -> int:
+    """Count the sensors that have a free pick at some time or soon after."""
+    count = 0
+    for k in range(start.size - 1):
+        q = first_after(t, start[k], start[k + 1], moment - GATE * s[start[k]] if start[k] < start[k + 1] else 0.0)
+        while q < start[k + 1] and used[q]:
+            q += 1
+        count += q < start[k + 1] and t[q] <= moment + longest
+    return count
+
+
+@kernel
+def _crowded(members: Ints, start: Ints, t: Floats, s: Floats, path_s: float) -> bool:
+    """Say whether many of a shot's picks have a neighbour that could be meant instead."""
+    count, doubtful = 0, 0
+    for k in range(members.size):
+        q = members[k]
+        if q >= 0:
+            count += 1
+            near = CROWD_SIGMAS * math.sqrt(s[q] * s[q] + path_s * path_s)
+            before = q > start[k] and t[q] - t[q - 1] < near
+            doubtful += before or (q + 1 < start[k + 1] and t[q + 1] - t[q] < near)
+    return doubtful > CROWD_SHARE * count
+
+
+@kernel
+def _nearly_all(members: Ints, delay: Floats, hit: Floats, t0: float, horizon: float) -> bool:
+    """Say whether nearly every sensor that should have heard a shot did."""
+    due, heard = 0, 0
+    for k in range(members.size):
+        if hit[k] > LOG_HALF and t0 + delay[k] < horizon:
+            due += 1
+            heard += members[k] >= 0
+    return heard >= CLEAR_COUNT and heard >= CLEAR_SHARE * due
 
 
 @kernel
@@ -545,10 +600,10 @@ def average_pattern(
 
 @kernel
 def select(
-    delay: Floats, sigma: Floats, hit: Floats, miss: Floats, origins: Floats, cost: Floats, few: Bools, place_x: Floats,
-    place_y: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, level: Floats, used: Bools, horizon: float,
-    fewest: int, apart_s: float, apart_m: float, like_s: float, like_m: float, same_m: float, echo_rate: float,
-    echo_tail_s: float, count: int, chosen: Ints, members: Ints, scores: Floats,
+    delay: Floats, sigma: Floats, hit: Floats, miss: Floats, origins: Floats, cost: Floats, few: Bools,
+    place_x: Floats, place_y: Floats, start: Ints, t: Floats, s: Floats, weight: Floats, level: Floats, used: Bools,
+    horizon: float, fewest: int, apart_s: float, apart_m: float, like_s: float, like_m: float, same_m: float,
+    echo_rate: float, echo_tail_s: float, count: int, chosen: Ints, members: Ints, scores: Floats,
 ) -> int:  # fmt: skip
     """Choose among candidate shots, the most certain first, so that each pick belongs to one shot.
 
@@ -569,8 +624,6 @@ def select(
         As in `match`; `used` and `weight` are changed.
     level : numpy.ndarray, shape (n,)
         Levels of the picks [dB], nan where unknown.
-    owner : numpy.ndarray, shape (n,)
-        Each pick's sensor.
     fewest : int
         Least number of picks of a shot.
     apart_s, apart_m : float
@@ -706,3 +759,22 @@ def advantage(
             if not blocked[q] and gap * gap < GATE * GATE * variance:
                 gain = hit[i, sensor] + weight[q] - LOG_ROOT_2PI - 0.5 * (math.log(variance) + gap * gap / variance)
                 out[i, q - start[sensor]] = max(gain - miss[i, sensor], 0.0)
+
+
+@kernel
+def expect_echoes(start: Ints, t: Floats, used: Bools, weight: Floats, echo_rate: float, echo_tail_s: float) -> None:
+    """Lower the weight of the picks that may be echoes of explained ones.
+
+    Parameters
+    ----------
+    start, t, weight
+        As in `match`; `weight` is changed.
+    used : numpy.ndarray, shape (n,)
+        The picks that are explained.
+    echo_rate, echo_tail_s : float
+        How many echoes follow an arrival, and over what time they decay [s].
+    """
+    for k in range(start.size - 1):
+        for q in range(start[k], start[k + 1]):
+            if used[q]:
+                _expect_echoes(q, start[k + 1], t, weight, echo_rate, echo_tail_s)

@@ -36,7 +36,7 @@ EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before i
 EARLY_NATS = 5.0
 EARLY_SETTLE_NS = 3 * NS_PER_S // 10
 ALONE_NS = 3 * NS_PER_S
-# A shot is told again when it moved by more than a metre and by this share of its ellipse, or its ellipse shrank so far.
+# A shot is told again when it moved by more than a metre and this share of its ellipse, or its ellipse shrank so far.
 MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5

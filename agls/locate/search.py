@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -39,6 +39,7 @@ SAME_PLACE_M = 40.0
 LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
 TRIPLES = 1500
 POOL_ROUNDS = 3
+CLEAR_NATS = 10.0
 BURST_SHOTS, STACKS, SWEEPS = 6, 8, 2
 BESIDE_BURST_NATS = 5.0
 STACK_FLIGHT = 12.0  # sounds in flight from which no shot stands out alone
@@ -167,6 +168,7 @@ class _Window:
 
     array: Array
     order: Ints
+    rank: Ints
     reference_s: float
     t: Floats
     s: Floats
@@ -199,11 +201,6 @@ class _Window:
         """How far apart two shots of one place may seem: the path bends both alike, so only picks tell."""
         return 1.0 + 3.0 * float(self.mean[4]) * float(np.median(self.s))
 
-    @property
-    def rank(self) -> Ints:
-        """Where each pick, as it was given, stands here."""
-        return np.argsort(self.order)
-
     def theta_of(self, shot: Found) -> Floats:
         """Write a shot as the kernels' unknowns."""
         theta = self.mean.copy()
@@ -231,6 +228,9 @@ class _Window:
         distance = (np.arange(TABLE) + 0.5) * step_m
         heard = DETECT_BEST / (1.0 + np.exp(np.minimum(4.0 * (distance - half_m) / half_m, 50.0)))
         return np.log(heard), np.log1p(-heard), step_m
+
+
+_NONE = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,9 @@ def find_shots(
         return []
     window = _window(picks, array, air, settings, horizon_s, decided)
     shots = list(decided)
-    for search in (_bursts, _candidates, _candidates) if thorough else (_candidates,):
+    for search in (_clear, _bursts, _candidates, _candidates) if thorough else (_clear, _candidates):
+        if (~window.taken).sum() < window.fewest:
+            break
         more, window = search(window, shots)
         shots += more
         if search is _bursts and more:
@@ -302,13 +304,13 @@ def _bursts(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
         if not stacked:
             break
         place = max(stacked, key=lambda place: place.worth)
-        more, after = _choose(window, [place], known + sum(shots, []))
+        more, after = _choose(window, [place], [*known, *chain.from_iterable(shots)])
         if len(more) < BURST_SHOTS or sum(shot.surplus for shot in more) <= _alone_nats(window, more):
             break
         places.append(place)
         shots.append(more)
         window = after
-    found = sum(shots, [])
+    found = list(chain.from_iterable(shots))
     if len(places) > 1:
         found = _shared_out(_reweighted(start, _taken(start, known + found)), places, shots, _taken(start, known))
     return found, _reweighted(start, _taken(start, known + found))
@@ -487,10 +489,11 @@ def _peaks(xs: Floats, ys: Floats, heights: Floats, apart_m: float) -> list[int]
 
 def _proposed(window: _Window) -> list[_Place]:
     """Propose places: each pick's best shot alone, and places that several of these agree on, with all their shots."""
-    thetas, scores = _proposals(window)
+    thetas, _, scores, _, _ = _proposals(window)
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     thetas = thetas[order]
-    places = [_single(window, theta) for theta in thetas]
+    cost = _cost(window, 1)
+    places = [_single(window, theta, cost) for theta in thetas]
     apart_m = max(POOL_M, 1.5 * window.path_s * window.mean[4])
     grouped = np.zeros(len(thetas), dtype=np.bool_)
     for i, theta in enumerate(thetas):
@@ -505,24 +508,46 @@ def _proposed(window: _Window) -> list[_Place]:
     return places
 
 
-def _single(window: _Window, theta: Floats) -> _Place:
+def _single(window: _Window, theta: Floats, cost: float = 0.0) -> _Place:
     m = len(window.array.near)
     delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
     _search.pattern(theta, *window.sensors, *window.hearing, delay, hit, miss)
     origin = np.array([theta[2] / REFERENCE_SPEED_M_S])
-    return _Place(theta, delay, np.full(m, window.path_s), origin, _cost(window, 1))
+    return _Place(theta, delay, np.full(m, window.path_s), origin, cost)
 
 
-def _proposals(window: _Window) -> tuple[Floats, Floats]:
+def _proposals(window: _Window, clear_nats: float = math.inf) -> tuple[Floats, Ints, Floats, Bools, Bools]:
+    """Propose the best shot first heard at each pick; those that are clear take their picks."""
     anchors = np.argsort(window.t, kind="stable").astype(np.int64)
-    count = len(anchors)
-    thetas, members, scores = np.empty((count, 7)), np.empty((count, len(window.array.near)), np.int64), np.empty(count)
+    count, m = len(anchors), len(window.array.near)
+    thetas, members, scores = np.empty((count, 7)), np.empty((count, m), np.int64), np.empty(count)
+    clear, used = np.empty(count, dtype=np.bool_), window.taken.copy()
+    longest_s = window.array.longest_delay_s(0.9 * float(window.mean[4]), window.max_range_m)
     _search.propose(
         anchors, *window.sensors, *window.hearing, window.array.near, window.array.near_height_m, window.start,
-        window.owner, window.t, window.s, window.weight, window.taken, window.horizon, window.path_s, window.mean,
-        window.precision, window.max_range_m, TRIPLES, thetas, members, scores,
+        window.owner, window.t, window.s, window.weight, used, window.horizon, window.path_s, window.mean,
+        window.precision, window.max_range_m, TRIPLES, window.fewest, longest_s, clear_nats, thetas, members, scores,
+        clear,
     )  # fmt: skip
-    return thetas, scores
+    return thetas, members, scores, clear, used
+
+
+def _clear(window: _Window, known: list[Found]) -> tuple[list[Found], _Window]:
+    """Take, in order of time, the shots that nearly every sensor heard: there is nothing to weigh."""
+    del known
+    cost = _cost(window, 1)
+    thetas, members, scores, clear, used = _proposals(window, cost + CLEAR_NATS)
+    found = [
+        _found(
+            window,
+            _Place(thetas[i], _NONE, _NONE, _NONE, cost),
+            float(thetas[i, 2]) / REFERENCE_SPEED_M_S,
+            members[i],
+            float(scores[i]),
+        )
+        for i in np.flatnonzero(clear)
+    ]
+    return found, _reweighted(window, used)
 
 
 def _cost(window: _Window, shots: int) -> float:
@@ -571,8 +596,9 @@ def _learn_pattern(
     """Average the shots of a place into its pattern, and fit the place to the pattern as if it were one shot.
 
     The path's part of each delay is common to all shots, so it is in the average as it is in each of them: only the
-    picks' part has shrunk. Where the pattern was never heard it is the place's prediction, with the path's uncertainty.
-    Returns what the pattern itself must be paid for [nats]: how unlikely such paths are, and how exactly they are known.
+    picks' part has shrunk. Where the pattern was never heard it is the place's prediction, with the path's
+    uncertainty. Returns what the pattern itself must be paid for [nats]: how unlikely such paths are, and how exactly
+    they are known.
     """
     m = len(delay)
     mean_delay, heard = np.empty(m), np.empty(m, dtype=np.int64)
@@ -622,9 +648,9 @@ def _choose(window: _Window, places: list[_Place], decided: Sequence[Found]) -> 
         own = window.rank[list(shot.members)]
         members[i, window.owner[own]] = own
     number = _search.select(
-        delay, sigma, hit, miss, origins, cost, few, xy[:, 0], xy[:, 1], window.start, window.owner, window.t, window.s,
-        weight, window.level, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, window.same_m, window.echo_rate,
-        ECHO_TAIL_S, len(decided), chosen, members, scores,
+        delay, sigma, hit, miss, origins, cost, few, xy[:, 0], xy[:, 1], window.start, window.t, window.s, weight,
+        window.level, used, window.horizon, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, window.same_m,
+        window.echo_rate, ECHO_TAIL_S, len(decided), chosen, members, scores,
     )  # fmt: skip
     found = [
         _found(window, rows[chosen[k]][0], float(origins[chosen[k]]), members[k], float(scores[k]))
@@ -653,7 +679,7 @@ def _window(
     level = np.full(len(t), math.nan) if picks.level_db is None else picks.level_db
     heard = np.zeros(len(t)) if picks.llr is None else np.clip(LLR_SHARE * picks.llr, -LLR_NATS, LLR_NATS)
     window = _Window(
-        array, order, reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, none, np.zeros(len(t)),
+        array, order, np.argsort(order), reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, none, np.zeros(len(t)),
         level[order], heard[order],
         min(horizon_s - reference_s, 1e9), settings.path_sigma_s, mean, precision, settings.max_range_m,
         settings.min_sensors_count,
@@ -663,10 +689,9 @@ def _window(
 
 def _reweighted(window: _Window, used: Bools) -> _Window:
     """Take picks as explained: the rest stands out more, but for the echoes that are due after them."""
-    window = replace(window, taken=used, weight=_log_rarity(window.t, window.start, used) + window.heard)
-    for q in np.flatnonzero(used):
-        _add_echoes(window, int(window.owner[q]), float(window.t[q]))
-    return window
+    weight = _log_rarity(window.t, window.start, used) + window.heard
+    _search.expect_echoes(window.start, window.t, used, weight, window.echo_rate, ECHO_TAIL_S)
+    return replace(window, taken=used, weight=weight)
 
 
 def _log_rarity(t: Floats, start: Ints, explained: Bools) -> Floats:
@@ -681,19 +706,9 @@ def _log_rarity(t: Floats, start: Ints, explained: Bools) -> Floats:
     return weight
 
 
-def _add_echoes(window: _Window, sensor: int, arrived: float) -> None:
-    """Lower the weight of picks that may be echoes of an arrival decided before."""
-    own = slice(window.start[sensor], window.start[sensor + 1])
-    lag = window.t[own] - arrived
-    expected = np.where(
-        (lag > 0) & (lag < 5 * ECHO_TAIL_S), lag / ECHO_TAIL_S - math.log(ECHO_RATE / ECHO_TAIL_S), math.inf
-    )
-    window.weight[own] = np.minimum(window.weight[own], expected)
-
-
 def _found(window: _Window, place: _Place, origin: float, members: Ints, score: float) -> Found:
     own = members[members >= 0]
     own = own[np.argsort(window.t[own], kind="stable")]
-    x, y, z = (float(place.theta[k] + window.array.middle_m[axis]) for axis, k in enumerate((0, 1, 3)))
-    picks = tuple(int(window.order[k]) for k in own)
+    x, y, z = (place.theta[[0, 1, 3]] + window.array.middle_m).tolist()
+    picks = tuple(window.order[own].tolist())
     return Found(origin + window.reference_s, (x, y, z), picks, score, score - place.cost)
