@@ -40,8 +40,9 @@ ALONE_NS = 3 * NS_PER_S
 MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
-# Here arrivals have been chosen already; those left that are off are mostly bent paths, and better distrusted early.
-LOCATE_GATE = 3.0
+# Here arrivals have been chosen already; those left that are off are mostly bent paths, and better distrusted early,
+# but where there are few none can be spared.
+MANY, LOCATE_GATE, FEW_GATE = 8, 3.0, 6.0
 BEFORE_S, AFTER_S = 0.1, 0.4  # unused detections this near a predicted arrival are listed with the shot
 NEVER_NS = 2**62
 
@@ -278,7 +279,8 @@ class Associator:
         toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in group.members])
         pick_s = np.hypot(np.array([held.detection.toa_sigma_s for held in group.members]), self.survey_s[sensors])
         sigma_s = np.hypot(pick_s, self.slow.path_sigma_s)
-        solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, self.slow.air, gate=LOCATE_GATE)
+        gate = LOCATE_GATE if len(sensors) >= MANY else FEW_GATE
+        solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, self.slow.air, gate=gate)
         first = group.members[0].detection
         if isinstance(solution, NoSolution):
             return [_rejected(solution.reason, first, f"{len(group.members)} detections agreed")]

@@ -19,6 +19,8 @@ from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
 from agls.locate._search import GATE, TABLE, Bools, Ints
 from agls.locate.solve import Air, Height, prior
 
+# Across places association must be wider than the ellipse: bent paths have a long tail.
+WIDER = 1.8
 DENSITY_WINDOW_S = 4.0
 DENSITY_FLOOR_COUNT = 0.3  # a sensor that reported nothing else may still report something
 BURST_S = 4.0  # shots are asked for within so long of each other
@@ -681,7 +683,7 @@ def _window(
     window = _Window(
         array, order, np.argsort(order), reference_s, t, np.ascontiguousarray(picks.sigma_s[order]), owner, start, none, np.zeros(len(t)),
         level[order], heard[order],
-        min(horizon_s - reference_s, 1e9), settings.path_sigma_s, mean, precision, settings.max_range_m,
+        min(horizon_s - reference_s, 1e9), WIDER * settings.path_sigma_s, mean, precision, settings.max_range_m,
         settings.min_sensors_count,
     )  # fmt: skip
     return _reweighted(window, _taken(window, decided))
