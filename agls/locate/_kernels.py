@@ -525,9 +525,93 @@ def search(
             agreed[i] = s[i] if weights[i] > 0.5 else 1e3
         refine(px, py, pz, t, agreed, theta, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
         misfits[k] = refine(px, py, pz, t, s, theta, mean, precision, gate, PARAMETERS, weights, residuals)
+    if count > 0:
+        refine(
+            px, py, pz, t, s, thetas[np.argmin(misfits[:count])], mean, precision, gate, PARAMETERS, weights, residuals
+        )  # fmt: skip
+    if count > 0 and _refused(weights) > 0:
+        _reconsider(px, py, pz, t, s, mean, precision, gate, thetas, misfits, count, weights, residuals)
     order = np.argsort(misfits[:count])
     thetas[:count] = thetas[:count][order].copy()
     misfits[:count] = misfits[:count][order].copy()
     if count > 0:
         refine(px, py, pz, t, s, thetas[0], mean, precision, gate, PARAMETERS, weights, residuals)
     return count
+
+
+@kernel
+def _refused(weights: Floats) -> int:
+    """Count the arrivals that were refused."""
+    count = 0
+    for i in range(weights.size):
+        count += weights[i] < 0.5
+    return count
+
+
+@kernel
+def _ring_start(px: Floats, py: Floats, t: Floats, mean: Floats, theta: Floats) -> None:
+    """Start from the likeliest of some places in and around the sensors, all arrivals taken as right."""
+    n = t.size
+    cx, cy, size = px.mean(), py.mean(), 0.0
+    for i in range(n):
+        size = max(size, math.hypot(px[i] - cx, py[i] - cy))
+    trial = mean.copy()
+    best = np.inf
+    for ring in range(5):
+        for step in range(12):
+            away = size * (0.5 * ring * ring + 0.3)
+            trial[0] = cx + away * math.cos(step * math.pi / 6.0)
+            trial[1] = cy + away * math.sin(step * math.pi / 6.0)
+            origin = 0.0
+            for i in range(n):
+                origin += (t[i] - math.hypot(px[i] - trial[0], py[i] - trial[1]) / trial[4]) / n
+            trial[2] = origin * REFERENCE_SPEED_M_S
+            cost = 0.0
+            for i in range(n):
+                e = t[i] - origin - math.hypot(px[i] - trial[0], py[i] - trial[1]) / trial[4]
+                cost += e * e
+            if cost < best:
+                best = cost
+                theta[:] = trial
+
+
+@kernel
+def _reconsider(
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, mean: Floats, precision: Floats, gate: float,
+    thetas: Floats, misfits: Floats, count: int, weights: Floats, residuals: Floats,
+) -> None:  # fmt: skip
+    """Descend again with arrivals that were refused: a refused one may only be hidden behind a ridge.
+
+    From every mode once with all arrivals, and from the best with each refused one by itself; where a third and more
+    was refused, also from afar. A mode is replaced where this finds a more likely one.
+    """
+    n = t.size
+    trial, agreed = np.empty(PARAMETERS), np.empty(n)
+    if 3 * _refused(weights) >= n:
+        _ring_start(px, py, t, mean, trial)
+        refine(px, py, pz, t, s, trial, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+        now = refine(px, py, pz, t, s, trial, mean, precision, gate, PARAMETERS, weights, residuals)
+        worst = int(np.argmax(misfits[:count]))
+        if now < misfits[worst]:
+            misfits[worst] = now
+            thetas[worst] = trial
+    for k in range(count):
+        trial[:] = thetas[k]
+        refine(px, py, pz, t, s, trial, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+        now = refine(px, py, pz, t, s, trial, mean, precision, gate, PARAMETERS, weights, residuals)
+        if now < misfits[k]:
+            misfits[k] = now
+            thetas[k] = trial
+    best = int(np.argmin(misfits[:count]))
+    for i in range(n):
+        trial[:] = thetas[best]
+        refine(px, py, pz, t, s, trial, mean, precision, gate, PARAMETERS, weights, residuals)
+        if weights[i] >= 0.5:
+            continue
+        for j in range(n):
+            agreed[j] = s[j] if weights[j] >= 0.5 or j == i else 1e3
+        refine(px, py, pz, t, agreed, trial, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+        now = refine(px, py, pz, t, s, trial, mean, precision, gate, PARAMETERS, weights, residuals)
+        if now < misfits[best]:
+            misfits[best] = now
+            thetas[best] = trial
