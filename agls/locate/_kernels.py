@@ -30,7 +30,7 @@ MAX_TRIPLES = 300
 OPEN_GATE = 30.0  # refuses nothing
 SURE_COUNT = 6
 SURE_COST = 3.0
-STEP_TOLERANCE = 1e-4  # of a standard deviation: far below anything that could matter
+STEP_TOLERANCE = 1e-3  # of a standard deviation: far below anything that could matter
 
 
 @kernel
@@ -163,6 +163,7 @@ def misfit(
         The negative log-likelihood, constants left out.
     """
     floor = math.exp(-0.5 * gate * gate)
+    plain = 0.5 * gate * gate - 30.0  # so far below the gate the floor adds nothing a float64 could hold
     total = 0.0
     c = theta[4]
     for i in range(t.size):
@@ -172,7 +173,10 @@ def misfit(
         dz = pz[i] - theta[3]
         r = (flight - math.sqrt(dx * dx + dy * dy + dz * dz) / c) / s[i]
         half = 0.5 * r * r
-        total -= math.log(math.exp(-half) + floor) if half < 700.0 else math.log(floor)
+        if half < plain:
+            total += half
+        else:
+            total -= math.log(math.exp(-half) + floor) if half < 700.0 else math.log(floor)
     for k in range(PARAMETERS):
         off = theta[k] - mean[k]
         total += 0.5 * precision[k] * off * off
@@ -252,7 +256,9 @@ def normal_equations(
         residuals[i] = r
         z = r / s[i]
         excess = 0.5 * (z * z - gate * gate)
-        w = 1.0 / (1.0 + math.exp(excess)) if excess < 500.0 else 0.0
+        w = 1.0
+        if excess > -37.0:
+            w = 1.0 / (1.0 + math.exp(excess)) if excess < 500.0 else 0.0
         weights[i] = w
         k = w / (s[i] * s[i])
         for p in range(m):
@@ -511,7 +517,7 @@ def search(
         wide[i] = math.sqrt(s[i] * s[i] + bend * bend)
     found = np.empty((thetas.shape[0], 4))
     count = consensus(mx, my, h, t, wide, mean[4], gate, found)
-    order = np.empty(count, dtype=np.int64)
+    slow = np.empty(PARAMETERS)
     for k in range(count):
         theta = thetas[k]
         for p in range(PARAMETERS):
@@ -519,24 +525,163 @@ def search(
         theta[0] = found[k, 0] + mean[5] * (found[k, 2] - mean_t)
         theta[1] = found[k, 1] + mean[6] * (found[k, 2] - mean_t)
         theta[2] = found[k, 2] * REFERENCE_SPEED_M_S
-        refine(px, py, pz, t, wide, theta, mean, precision, gate, 3, weights, residuals)
-        # Only once those that agree under any likely air have fixed the air may arrivals be judged by their own sigma.
-        for i in range(n):
-            agreed[i] = s[i] if weights[i] > 0.5 else 1e3
-        refine(px, py, pz, t, agreed, theta, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
-        misfits[k] = refine(px, py, pz, t, s, theta, mean, precision, gate, PARAMETERS, weights, residuals)
-    if count > 0:
-        refine(
-            px, py, pz, t, s, thetas[np.argmin(misfits[:count])], mean, precision, gate, PARAMETERS, weights, residuals
-        )  # fmt: skip
-    if count > 0 and _refused(weights) > 0:
+        slow[:] = theta
+        judge(px, py, pz, t, wide, theta, gate, weights, residuals)
+        misfits[k] = _descend(px, py, pz, t, s, theta, mean, precision, gate, agreed, weights, residuals)
+        if _refused(weights) == 0:
+            if k == 0 and n >= SURE_COUNT:
+                return 1  # all agree on it: no other place could be likelier
+            continue
+        # Let the place find its way under any likely air before arrivals are judged.
+        refine(px, py, pz, t, wide, slow, mean, precision, gate, 3, weights, residuals)
+        now = _descend(px, py, pz, t, s, slow, mean, precision, gate, agreed, weights, residuals)
+        if now < misfits[k]:
+            misfits[k] = now
+            theta[:] = slow
+    if count == 0:
+        return 0
+    judge(px, py, pz, t, s, thetas[np.argmin(misfits[:count])], gate, weights, residuals)
+    if _refused(weights) > 0:
         _reconsider(px, py, pz, t, s, mean, precision, gate, thetas, misfits, count, weights, residuals)
-    order = np.argsort(misfits[:count])
-    thetas[:count] = thetas[:count][order].copy()
-    misfits[:count] = misfits[:count][order].copy()
-    if count > 0:
-        refine(px, py, pz, t, s, thetas[0], mean, precision, gate, PARAMETERS, weights, residuals)
+    if count > 1:
+        order = np.argsort(misfits[:count])
+        thetas[:count] = thetas[:count][order].copy()
+        misfits[:count] = misfits[:count][order].copy()
+        judge(px, py, pz, t, s, thetas[0], gate, weights, residuals)
     return count
+
+
+@kernel
+def _descend(
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, theta: Floats, mean: Floats, precision: Floats,
+    gate: float, agreed: Floats, weights: Floats, residuals: Floats,
+) -> float:  # fmt: skip
+    """Descend first with the arrivals now thought right, whatever their residuals, then judge by each one's own sigma.
+
+    Only once those that agree under any likely air have fixed the air can the others be judged.
+    """
+    for i in range(t.size):
+        agreed[i] = s[i] if weights[i] > 0.5 else 1e3
+    refine(px, py, pz, t, agreed, theta, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+    return refine(px, py, pz, t, s, theta, mean, precision, gate, PARAMETERS, weights, residuals)
+
+
+@kernel
+def judge(
+    px: Floats,
+    py: Floats,
+    pz: Floats,
+    t: Floats,
+    s: Floats,
+    theta: Floats,
+    gate: float,
+    weights: Floats,
+    residuals: Floats,
+) -> None:
+    """Judge arrivals by a source: each one's residual, and how likely it is right.
+
+    Parameters
+    ----------
+    px, py, pz, t, s : numpy.ndarray, shape (n,)
+        Sensors [m], arrivals [s] and their standard deviations [s].
+    theta : numpy.ndarray, shape (7,)
+        The source.
+    gate : float
+        As in `misfit`.
+    weights, residuals : numpy.ndarray, shape (n,)
+        Receive the judgement.
+    """
+    row = np.empty(PARAMETERS)
+    for i in range(t.size):
+        residuals[i] = residual(px[i], py[i], pz[i], t[i], theta, row)
+        z = residuals[i] / s[i]
+        excess = 0.5 * (z * z - gate * gate)
+        weights[i] = 1.0 / (1.0 + math.exp(excess)) if excess < 500.0 else 0.0
+
+
+@kernel
+def locate(
+    positions: Floats, toa: Floats, sigma: Floats, air: Floats, height: Floats, gate: float, thetas: Floats,
+    misfits: Floats, weights: Floats, residuals: Floats, spread: Floats, middle: Floats,
+) -> int:  # fmt: skip
+    """Do all that `agls.locate.solve.solve` promises, on arrays.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, shape (n, 3)
+        Sensors [m].
+    toa, sigma : numpy.ndarray, shape (n,)
+        Arrivals and their standard deviations [s].
+    air : numpy.ndarray, shape (5,)
+        Sound speed, east and north velocity of the air, and the standard deviations of speed and velocity [m/s].
+    height : numpy.ndarray, shape (2,)
+        Mean and standard deviation of the source's height [m]; a standard deviation of 0: near the earliest sensors.
+    gate : float
+        As in `misfit`.
+    thetas, misfits, weights, residuals
+        As in `search`; relative to `middle`.
+    spread : numpy.ndarray, shape (7, 7)
+        Receives the covariance of all unknowns of the best mode.
+    middle : numpy.ndarray, shape (4,)
+        Receives what the modes are relative to: the sensors' mean place [m] and the mean arrival [s].
+
+    Returns
+    -------
+    int
+        The number of modes; -1 where a number is not finite or a sigma not above zero, -2 where the covariance does not
+        exist.
+    """
+    n = toa.size
+    for i in range(n):
+        total = positions[i, 0] + positions[i, 1] + positions[i, 2] + toa[i] + sigma[i]
+        if not (np.isfinite(total) and sigma[i] > 0.0):
+            return -1
+    middle[:] = 0.0
+    for i in range(n):
+        for k in range(3):
+            middle[k] += positions[i, k] / n
+        middle[3] += toa[i] / n
+    px, py, pz, t = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for i in range(n):
+        px[i], py[i], pz[i] = positions[i, 0] - middle[0], positions[i, 1] - middle[1], positions[i, 2] - middle[2]
+        t[i] = toa[i] - middle[3]
+    mean, precision = np.zeros(PARAMETERS), np.zeros(PARAMETERS)
+    mean[4], mean[5], mean[6] = air[0], air[1], air[2]
+    precision[4], precision[5] = 1.0 / (air[3] * air[3]), 1.0 / (air[4] * air[4])
+    precision[6] = precision[5]
+    if height[1] > 0.0:
+        mean[3], spread_z = height[0] - middle[2], height[1]
+    else:
+        mean[3], spread_z = height_near(pz, t)
+    precision[3] = 1.0 / (spread_z * spread_z)
+    count = search(px, py, pz, t, sigma, mean, precision, gate, thetas, misfits, weights, residuals)
+    if count > 0 and not covariance(px, py, pz, t, sigma, thetas[0], precision, weights, spread):
+        return -2
+    return count
+
+
+@kernel
+def height_near(pz: Floats, t: Floats) -> tuple[float, float]:
+    """Guess a source's height from the four sensors that heard it first.
+
+    Parameters
+    ----------
+    pz, t : numpy.ndarray, shape (n,)
+        Heights of the sensors [m] and arrivals [s].
+
+    Returns
+    -------
+    tuple of float
+        Their mean height [m], and how unsure that is: as they differ, and never less than 10 m.
+    """
+    first = np.argsort(t)[:4]
+    mean = 0.0
+    for i in first:
+        mean += pz[i] / first.size
+    square = 0.0
+    for i in first:
+        square += (pz[i] - mean) ** 2 / first.size
+    return mean, max(10.0, math.sqrt(square))
 
 
 @kernel
@@ -608,10 +753,47 @@ def _reconsider(
         refine(px, py, pz, t, s, trial, mean, precision, gate, PARAMETERS, weights, residuals)
         if weights[i] >= 0.5:
             continue
-        for j in range(n):
-            agreed[j] = s[j] if weights[j] >= 0.5 or j == i else 1e3
-        refine(px, py, pz, t, agreed, trial, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
-        now = refine(px, py, pz, t, s, trial, mean, precision, gate, PARAMETERS, weights, residuals)
+        weights[i] = 1.0
+        now = _descend(px, py, pz, t, s, trial, mean, precision, gate, agreed, weights, residuals)
         if now < misfits[best]:
             misfits[best] = now
             thetas[best] = trial
+
+
+@kernel
+def locate_many(
+    positions: Floats, toa: Floats, sigma: Floats, air: Floats, height: Floats, gate: float, places: Floats,
+    covariances: Floats, misfits: Floats,
+) -> None:  # fmt: skip
+    """Locate many sources, each heard by the same number of sensors.
+
+    Parameters
+    ----------
+    positions : numpy.ndarray, shape (k, n, 3)
+        Sensors of each [m].
+    toa, sigma : numpy.ndarray, shape (k, n)
+        Arrivals and their standard deviations [s].
+    air, height, gate
+        As in `locate`.
+    places : numpy.ndarray, shape (k, 4)
+        Receives x, y, z [m] and origin time [s]; nan where there is no solution.
+    covariances : numpy.ndarray, shape (k, 7, 7)
+        Receives the covariances of all unknowns.
+    misfits : numpy.ndarray, shape (k,)
+        Receives the misfits.
+    """
+    modes, n = 6, toa.shape[1]
+    thetas, costs = np.empty((modes, PARAMETERS)), np.empty(modes)
+    weights, residuals, middle = np.empty(n), np.empty(n), np.empty(4)
+    for k in range(toa.shape[0]):
+        count = locate(
+            positions[k], toa[k], sigma[k], air, height, gate, thetas, costs, weights, residuals, covariances[k], middle
+        )
+        if count > 0:
+            places[k, 0], places[k, 1] = thetas[0, 0] + middle[0], thetas[0, 1] + middle[1]
+            places[k, 2] = thetas[0, 3] + middle[2]
+            places[k, 3] = thetas[0, 2] / REFERENCE_SPEED_M_S + middle[3]
+            misfits[k] = costs[0]
+        else:
+            places[k] = np.nan
+            misfits[k] = np.inf

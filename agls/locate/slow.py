@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -118,7 +119,7 @@ class SlowState:
         after_c, after_w = solution.air.sound_speed_sigma_m_s, solution.air.wind_sigma_m_s
         new_c, step_c = _blend(sigma_c, after_c, share)
         new_w, step_w = _blend(sigma_w, after_w, share)
-        self.air = replace(
+        self.air = msgspec.structs.replace(
             before,
             sound_speed_m_s=before.sound_speed_m_s + step_c * (solution.air.sound_speed_m_s - before.sound_speed_m_s),
             east_m_s=before.east_m_s + step_w * (solution.air.east_m_s - before.east_m_s),

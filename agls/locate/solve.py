@@ -7,8 +7,9 @@ what is returned carries the covariance of all of it. Wrong arrivals (echoes, a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
+import msgspec
 import numpy as np
 
 from agls.config import Weather
@@ -19,10 +20,13 @@ from agls.physics import sound_speed_m_s, wind_vector_m_s
 GATE = 4.0  # standard deviations at which an arrival is as likely wrong as right
 MIN_ARRIVALS = 3
 MODES = 6
+OTHER_NATS = 5.0  # places less likely than exp(-5) of the best are not worth a dispatcher's time
+_PLACE = np.ix_([0, 1, 3, 2], [0, 1, 3, 2])
+_SCALES = np.outer([1.0, 1.0, 1.0, 1.0 / REFERENCE_SPEED_M_S], [1.0, 1.0, 1.0, 1.0 / REFERENCE_SPEED_M_S])
+_UNKNOWN_HEIGHT = np.zeros(2)
 
 
-@dataclass(frozen=True, slots=True)
-class Air:
+class Air(msgspec.Struct, frozen=True, gc=False):
     """What is known of the air: sound speed, where it blows to, and how sure that is.
 
     Attributes
@@ -59,16 +63,14 @@ class Air:
         return cls(speed, east, north, (warmer - speed) * weather.temperature_sigma_c, weather.wind_sigma_m_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Height:
+class Height(msgspec.Struct, frozen=True, gc=False):
     """What is known of a source's height before listening [m]."""
 
     mean_m: float
     sigma_m: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Solution:
+class Solution(msgspec.Struct, frozen=True):
     """A located source.
 
     Attributes
@@ -103,8 +105,7 @@ class Solution:
     others: tuple[tuple[float, float, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NoSolution:
+class NoSolution(msgspec.Struct, frozen=True, gc=False):
     """Why arrivals have no common source: a name to count it by."""
 
     reason: str
@@ -141,72 +142,93 @@ def solve(
         If shapes do not match, or a number is not finite.
     """
     positions, toa, sigma = _checked(positions_m, toa_s, sigma_s)
-    if toa.size < MIN_ARRIVALS:
+    n = toa.size
+    if n < MIN_ARRIVALS:
         return NoSolution("too_few_arrivals")
-    height = height or height_near(positions, toa)
-    middle = positions.mean(axis=0)
-    px, py, pz = np.ascontiguousarray((positions - middle).T)
-    t_ref = float(toa.mean())
-    return _solve(px, py, pz, toa - t_ref, sigma, air, height, middle, t_ref, gate)
+    thetas, misfits, weights, residuals = np.empty((MODES, PARAMETERS)), np.empty(MODES), np.empty(n), np.empty(n)
+    spread, middle = np.empty((PARAMETERS, PARAMETERS)), np.empty(4)
+    known = _known(air)
+    source = np.array((height.mean_m, height.sigma_m)) if height is not None else _UNKNOWN_HEIGHT
+    count = _kernels.locate(
+        positions, toa, sigma, known, source, gate, thetas, misfits, weights, residuals, spread, middle
+    )
+    if count == -1:
+        raise ValueError("positions, arrivals and sigmas must be finite, sigmas above zero")
+    if count <= 0:
+        return NoSolution("no_common_source" if count == 0 else "geometry_does_not_fix_place")
+    x, y, b, z, c, u, v = thetas[0].tolist()
+    middle_x, middle_y, middle_z, middle_s = middle.tolist()
+    found = Air(c, u, v, math.sqrt(spread[4, 4]), math.sqrt(0.5 * (spread[5, 5] + spread[6, 6])))
+    return Solution(
+        x + middle_x, y + middle_y, z + middle_z, b / REFERENCE_SPEED_M_S + middle_s, spread[_PLACE] * _SCALES,
+        residuals, weights, float(misfits[0]), found, _others(thetas, misfits, middle, count) if count > 1 else (),
+    )  # fmt: skip
 
 
-def height_near(positions_m: Floats, toa_s: Floats, count: int = 4) -> Height:
-    """Guess a source's height from the sensors that heard it first.
+def solve_batch(
+    positions_m: Floats, toa_s: Floats, sigma_s: Floats, air: Air, height: Height | None = None, *, gate: float = GATE
+) -> tuple[Floats, Floats, Floats]:
+    """Locate many sources at once, each heard by the same number of sensors.
 
     Parameters
     ----------
-    positions_m : numpy.ndarray, shape (n, 3)
-        Sensors [m].
-    toa_s : numpy.ndarray, shape (n,)
-        Times of arrival [s].
-    count : int, optional
-        How many of the earliest to take.
+    positions_m : numpy.ndarray, shape (k, n, 3)
+        Sensors of each [m].
+    toa_s, sigma_s : numpy.ndarray, shape (k, n)
+        Arrivals and their standard deviations [s].
+    air : Air
+        What is known of the air.
+    height : Height, optional
+        What is known of the sources' height.
+    gate : float, optional
+        As in `solve`.
 
     Returns
     -------
-    Height
-        Their mean height; as uncertain as they differ, and never surer than 10 m.
+    places : numpy.ndarray, shape (k, 4)
+        x, y, z [m] and origin time [s]; nan where there is no solution.
+    covariances : numpy.ndarray, shape (k, 4, 4)
+        Of these.
+    misfits : numpy.ndarray, shape (k,)
+        Negative log-likelihoods without constants; infinite where there is no solution.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match.
     """
-    nearest = positions_m[np.argsort(toa_s, kind="stable")[:count], 2]
-    return Height(float(nearest.mean()), max(10.0, float(nearest.std())))
+    positions, toa, sigma = (np.ascontiguousarray(each, dtype=np.float64) for each in (positions_m, toa_s, sigma_s))
+    if positions.shape != (*toa.shape, 3) or sigma.shape != toa.shape or toa.ndim != 2 or toa.shape[1] < MIN_ARRIVALS:
+        raise ValueError(
+            f"shapes {positions.shape}, {toa.shape}, {sigma.shape}: expected (k, n, 3), (k, n), (k, n), n >= 3"
+        )
+    count = len(toa)
+    places, spreads, misfits = np.empty((count, 4)), np.empty((count, PARAMETERS, PARAMETERS)), np.empty(count)
+    source = np.array((height.mean_m, height.sigma_m)) if height is not None else _UNKNOWN_HEIGHT
+    _kernels.locate_many(positions, toa, sigma, _known(air), source, gate, places, spreads, misfits)
+    return places, spreads[:, _PLACE[0], _PLACE[1]] * _SCALES, misfits
+
+
+def _known(air: Air) -> Floats:
+    return np.array((air.sound_speed_m_s, air.east_m_s, air.north_m_s, air.sound_speed_sigma_m_s, air.wind_sigma_m_s))
+
+
+def _others(thetas: Floats, misfits: Floats, middle: Floats, count: int) -> tuple[tuple[float, float, float], ...]:
+    """List the places that fit almost as well as the best, with their odds against it."""
+    return tuple(
+        (float(thetas[k, 0] + middle[0]), float(thetas[k, 1] + middle[1]), float(np.exp(misfits[0] - misfits[k])))
+        for k in range(1, count)
+        if misfits[k] - misfits[0] < OTHER_NATS and np.hypot(*(thetas[k, :2] - thetas[0, :2])) > 1.0
+    )
 
 
 def _checked(positions_m: Floats, toa_s: Floats, sigma_s: Floats) -> tuple[Floats, Floats, Floats]:
-    positions = np.asarray(positions_m, dtype=np.float64)
-    toa = np.asarray(toa_s, dtype=np.float64)
-    sigma = np.asarray(sigma_s, dtype=np.float64)
+    positions = np.ascontiguousarray(positions_m, dtype=np.float64)
+    toa = np.ascontiguousarray(toa_s, dtype=np.float64)
+    sigma = np.ascontiguousarray(sigma_s, dtype=np.float64)
     if positions.ndim != 2 or positions.shape[1] != 3 or toa.shape != positions.shape[:1] or sigma.shape != toa.shape:
         raise ValueError(f"shapes {positions.shape}, {toa.shape}, {sigma.shape}: expected (n, 3), (n,), (n,)")
-    if not (np.isfinite(positions).all() and np.isfinite(toa).all() and np.isfinite(sigma).all() and (sigma > 0).all()):
-        raise ValueError("positions, arrivals and sigmas must be finite, sigmas above zero")
     return positions, toa, sigma
-
-
-def _solve(
-    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, air: Air, height: Height, middle: Floats,
-    t_ref: float, gate: float,
-) -> Solution | NoSolution:  # fmt: skip
-    mean, precision = prior(air, Height(height.mean_m - middle[2], height.sigma_m))
-    thetas, misfits = np.empty((MODES, PARAMETERS)), np.empty(MODES)
-    weights, residuals = np.empty(t.size), np.empty(t.size)
-    count = _kernels.search(px, py, pz, t, s, mean, precision, gate, thetas, misfits, weights, residuals)
-    if count == 0:
-        return NoSolution("no_common_source")
-    theta = thetas[0]
-    spread = np.empty((PARAMETERS, PARAMETERS))
-    if not _kernels.covariance(px, py, pz, t, s, theta, precision, weights, spread):
-        return NoSolution("geometry_does_not_fix_place")
-    others = tuple(
-        (float(thetas[k, 0] + middle[0]), float(thetas[k, 1] + middle[1]), float(np.exp(misfits[0] - misfits[k])))
-        for k in range(1, count)
-        if misfits[k] - misfits[0] < 5.0 and np.hypot(*(thetas[k, :2] - theta[:2])) > 1.0
-    )
-    x, y, b, z, c, u, v = (float(value) for value in theta)
-    found = Air(c, u, v, float(spread[4, 4]) ** 0.5, float((spread[5, 5] + spread[6, 6]) / 2) ** 0.5)
-    return Solution(
-        x + float(middle[0]), y + float(middle[1]), z + float(middle[2]), b / REFERENCE_SPEED_M_S + t_ref,
-        place_covariance(spread), residuals, weights, float(misfits[0]), found, others,
-    )  # fmt: skip
 
 
 def prior(air: Air, height: Height) -> tuple[Floats, Floats]:
@@ -228,21 +250,3 @@ def prior(air: Air, height: Height) -> tuple[Floats, Floats]:
     wind = air.wind_sigma_m_s**-2
     precision = np.array([0.0, 0.0, 0.0, height.sigma_m**-2, air.sound_speed_sigma_m_s**-2, wind, wind])
     return mean, precision
-
-
-def place_covariance(spread: Floats) -> Floats:
-    """Pick place and origin time out of the covariance of all unknowns.
-
-    Parameters
-    ----------
-    spread : numpy.ndarray, shape (7, 7)
-        Covariance in the order of `agls.locate._kernels`.
-
-    Returns
-    -------
-    numpy.ndarray, shape (4, 4)
-        Covariance of x, y, z [m] and origin time [s].
-    """
-    scale = np.array([1.0, 1.0, 1.0, 1.0 / REFERENCE_SPEED_M_S])
-    chosen = spread[np.ix_([0, 1, 3, 2], [0, 1, 3, 2])]
-    return np.asarray(chosen * np.outer(scale, scale))
