@@ -1,4 +1,4 @@
-"""Finding shots among many picks: proposals from near sensors, votes of all, the shots of a place together. Compiled.
+"""Finding shots among many picks: proposals from near sensors, on which all sensors vote. Compiled.
 
 Picks are arrays sorted by sensor, then by time; sensor k's are ``start[k]`` to ``start[k + 1]``. A place is known by
 its *pattern*: the delay of each sensor after the origin time, and the standard deviation of that delay. A shot of that
@@ -21,16 +21,22 @@ from agls.locate.jit import kernel
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-GATE = 4.0
+GATE = 4.0  # a pick farther than so many standard deviations from its due time is another sound's
+TABLE = 256  # rows of the tables of hearing by distance: finer than hearing is known
+NO_SCORE = -1e30  # below every score, and finite, so that it compares
+DEAD_S = 0.02  # a sensor is deaf so long after a pick: onsets are not reported closer together
+NATS_PER_SENSOR = (
+    6.0  # what one sensor adds to a score at most: near ln(1 pick / (s * 4 s)), for a pick of milliseconds
+)
+ROUNDS = 4  # a shot and its picks have nearly always found each other after two
+VOTES_KEPT = 3  # proposals of one anchor that are worth refining
+NEAR_M = 10.0  # proposals nearer than this refine to the same place
+# A shot is clear where so many sensors heard it, and so large a share of those that should have,
+CLEAR_COUNT, CLEAR_SHARE = 6, 0.75
+# and where no more than this share of its picks has a neighbour within so many standard deviations.
+CROWD_SHARE, CROWD_SIGMAS = 0.3, 10.0
 LOG_ROOT_2PI = 0.9189385332046727
-TABLE = 256
-NO_SCORE = -1e30
-DEAD_S = 0.02
 LOG_HALF = -0.6931471805599453
-CLEAR_COUNT, CLEAR_SHARE, CROWD_SIGMAS, CROWD_SHARE = 6, 0.75, 10.0, 0.3
-# So soon after a shot, from about its place and heard by so many fewer sensors, comes the echo of a near wall.
-WALL_S, WALL_SHARE = 0.15, 0.8
-LOG_MISS_LIKE = -3.0  # of a sensor that heard a like shot: it misses one in twenty
 
 
 @kernel
@@ -142,7 +148,7 @@ def match(
         Log-likelihood ratio against clutter, or NO_SCORE once it gave up.
     """
     total = 0.0
-    left = 6.0 * delay.size  # no sensor adds more than about six nats
+    left = NATS_PER_SENSOR * delay.size
     for k in range(delay.size):
         due = t0 + delay[k]
         value = miss[k] if due < horizon else 0.0
@@ -168,7 +174,7 @@ def match(
                 if q < high and t[q] < due + reach:
                     value = 0.0
         total += value
-        left -= 6.0
+        left -= NATS_PER_SENSOR
         if total + left < enough:
             return NO_SCORE
     return total
@@ -240,7 +246,7 @@ def settle(
     rows = np.empty((5, m))
     weights, residuals = np.empty(m), np.empty(m)
     score = NO_SCORE
-    for _ in range(4):
+    for _ in range(ROUNDS):
         n = gather(members, px, py, pz, t, s, path_s, rows)
         if n < 3:
             return NO_SCORE
@@ -305,7 +311,7 @@ def propose(
     m = px.size
     delay, hit, miss, sigma = np.empty(m), np.empty(m), np.empty(m), np.empty(m)
     scratch = np.empty(m, dtype=np.int64)
-    kept = np.empty((3, 4))
+    kept = np.empty((VOTES_KEPT, 4))
     local, trial = mean.copy(), mean.copy()
     for i in range(anchors.size):
         scores[i], clear[i] = NO_SCORE, False
@@ -451,7 +457,7 @@ def _insert(kept: Floats, x: float, y: float, b: float, score: float) -> None:
     """Put a proposal into the sorted list, in the place of a near one where there is one."""
     place = kept.shape[0] - 1
     for k in range(kept.shape[0]):
-        if kept[k, 3] > 0.0 and abs(kept[k, 0] - x) + abs(kept[k, 1] - y) < 10.0:
+        if kept[k, 3] > 0.0 and abs(kept[k, 0] - x) + abs(kept[k, 1] - y) < NEAR_M:
             if kept[k, 3] >= score:
                 return
             place = k
@@ -460,321 +466,3 @@ def _insert(kept: Floats, x: float, y: float, b: float, score: float) -> None:
         kept[place] = kept[place - 1]
         place -= 1
     kept[place, 0], kept[place, 1], kept[place, 2], kept[place, 3] = x, y, b, score
-
-
-@kernel
-def back_project(
-    delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, owner: Ints, t: Floats, s: Floats,
-    weight: Floats, used: Bools, horizon: float, threshold: float, apart_s: float, origins: Floats, members: Ints,
-    scores: Floats,
-) -> int:  # fmt: skip
-    """Find the shots of one known pattern: every pick names an origin time, and all sensors vote on it.
-
-    Parameters
-    ----------
-    delay, sigma, hit, miss, start, t, s, weight, used, horizon
-        As in `match`; `used` is changed, as no pick belongs to two shots.
-    owner : numpy.ndarray, shape (n,)
-        Each pick's sensor.
-    threshold : float
-        Least log-likelihood ratio of a shot.
-    apart_s : float
-        Least time between two shots of one place [s].
-    origins, members, scores : numpy.ndarray, shape (n,), (n, m), (n,)
-        Receive the shots in order of their score.
-
-    Returns
-    -------
-    int
-        How many there are.
-    """
-    m, n = delay.size, t.size
-    own = used.copy()
-    moments, worth = np.empty(n), np.empty(n)
-    scratch = np.empty(m, dtype=np.int64)
-    for q in range(n):
-        moments[q] = t[q] - delay[owner[q]]
-        worth[q] = NO_SCORE
-        if not own[q]:
-            worth[q] = _at(moments, q, delay, sigma, hit, miss, start, t, s, weight, own, horizon, threshold, scratch)
-    count = 0
-    while count < n:
-        q = int(np.argmax(worth))
-        if worth[q] < threshold:
-            break
-        now = _at(moments, q, delay, sigma, hit, miss, start, t, s, weight, own, horizon, threshold, scratch)
-        if now < worth[q] - 1e-9:
-            worth[q] = now  # another shot took a pick of it
-            continue
-        worth[q] = NO_SCORE
-        clash = False
-        for other in range(count):
-            clash = clash or abs(origins[other] - moments[q]) < apart_s
-        if clash:
-            continue
-        origins[count], scores[count] = moments[q], now
-        members[count] = scratch
-        for k in range(m):
-            if scratch[k] >= 0:
-                own[scratch[k]] = True
-        count += 1
-    return count
-
-
-@kernel
-def _at(
-    moments: Floats, q: int, delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, t: Floats,
-    s: Floats, weight: Floats, used: Bools, horizon: float, threshold: float, members: Ints,
-) -> float:  # fmt: skip
-    """Score the shot at one origin time, moved to where its picks put it."""
-    score = match(moments[q], delay, sigma, hit, miss, start, t, s, weight, used, horizon, threshold - 12.0, members)
-    if score == NO_SCORE:
-        return score
-    for _ in range(2):
-        moment = _origin(members, delay, sigma, t, s)
-        if abs(moment - moments[q]) < 1e-6:
-            break
-        moments[q] = moment
-        score = match(moment, delay, sigma, hit, miss, start, t, s, weight, used, horizon, NO_SCORE, members)
-    return score
-
-
-@kernel
-def _origin(members: Ints, delay: Floats, sigma: Floats, t: Floats, s: Floats) -> float:
-    """Average what a shot's picks say of its origin time."""
-    total, mass = 0.0, 0.0
-    for k in range(members.size):
-        q = members[k]
-        if q >= 0:
-            w = 1.0 / (s[q] * s[q] + sigma[k] * sigma[k])
-            total += w * (t[q] - delay[k])
-            mass += w
-    return total / mass if mass > 0.0 else 0.0
-
-
-@kernel
-def average_pattern(
-    members: Ints, count: int, t: Floats, delay: Floats, origins: Floats, mean_delay: Floats, heard: Ints
-) -> None:  # fmt: skip
-    """Average the pattern of several shots of one place, each with an origin time of its own.
-
-    By medians: some of the picks are another shooter's.
-
-    Parameters
-    ----------
-    members : numpy.ndarray, shape (k, m)
-        Each shot's picks, or -1.
-    count : int
-        How many shots.
-    t : numpy.ndarray, shape (n,)
-        Picks' times [s].
-    delay : numpy.ndarray, shape (m,)
-        The pattern so far.
-    origins : numpy.ndarray, shape (k,)
-        Origin times to begin with [s]; become those that fit the average.
-    mean_delay, heard : numpy.ndarray, shape (m,)
-        Receive the averaged delays [s], and by how many shots each is known.
-    """
-    m = delay.size
-    own = np.empty(max(count, m))
-    for k in range(m):
-        mean_delay[k] = delay[k]
-    for _ in range(4):
-        for k in range(m):
-            heard[k] = 0
-            for i in range(count):
-                if members[i, k] >= 0:
-                    own[heard[k]] = t[members[i, k]] - origins[i]
-                    heard[k] += 1
-            if heard[k] > 0:
-                mean_delay[k] = np.median(own[: heard[k]])
-        for i in range(count):
-            n = 0
-            for k in range(m):
-                if members[i, k] >= 0 and (heard[k] > 1 or count == 1):
-                    own[n] = t[members[i, k]] - mean_delay[k]
-                    n += 1
-            if n > 0:
-                origins[i] = np.median(own[:n])
-
-
-@kernel
-def select(
-    delay: Floats, sigma: Floats, hit: Floats, miss: Floats, origins: Floats, cost: Floats, few: Bools,
-    place_x: Floats, place_y: Floats, start: Ints, t: Floats, s: Floats, weight: Floats, level: Floats, used: Bools,
-    horizon: float, fewest: int, apart_s: float, apart_m: float, like_s: float, like_m: float, same_m: float,
-    echo_rate: float, echo_tail_s: float, count: int, chosen: Ints, members: Ints, scores: Floats,
-) -> int:  # fmt: skip
-    """Choose among candidate shots, the most certain first, so that each pick belongs to one shot.
-
-    A candidate whose picks were taken is scored again by what is left. The echoes of a chosen shot are expected at its
-    sensors, so that candidates made of echoes lose their support.
-
-    Parameters
-    ----------
-    delay, sigma, hit, miss : numpy.ndarray, shape (k, m)
-        The candidates' patterns, as in `match`.
-    origins, cost : numpy.ndarray, shape (k,)
-        Their origin times [s]; become what their picks say. What each must bring [nats].
-    few : numpy.ndarray, shape (k,)
-        Whether a candidate's place fires too seldom to be an automatic weapon.
-    place_x, place_y : numpy.ndarray, shape (k,)
-        Their places [m].
-    start, t, s, weight, used, horizon
-        As in `match`; `used` and `weight` are changed.
-    level : numpy.ndarray, shape (n,)
-        Levels of the picks [dB], nan where unknown.
-    fewest : int
-        Least number of picks of a shot.
-    apart_s, apart_m : float
-        No two shots nearer in time [s] than this come from places nearer than this [m].
-    like_s, like_m, same_m : float
-        A shot nearer than this in time [s] and place [m] to a better heard one is heard by the same sensors, or is its
-        echo; from the same place (nearer than `same_m`) it is no echo.
-    echo_rate, echo_tail_s : float
-        How many echoes follow an arrival, and over what time they decay [s].
-    count : int
-        How many are chosen already: the first so many of the arrays below, their picks used.
-    chosen : numpy.ndarray, shape (k,)
-        Receives the indices of the chosen candidates.
-    members, scores : numpy.ndarray, shape (k, m), (k,)
-        Receive their picks and log-likelihood ratios, in the order of `chosen`.
-
-    Returns
-    -------
-    int
-        How many were chosen.
-    """
-    n, m = delay.shape
-    net = np.empty(n)
-    version = np.zeros(n, dtype=np.int64)
-    scratch = np.empty(m, dtype=np.int64)
-    for i in range(n):
-        net[i] = NO_SCORE
-    for i in range(count, n):
-        net[i] = _at(origins, i, delay[i], sigma[i], hit[i], miss[i], start, t, s, weight, used, horizon, 0.0, scratch)
-        net[i] -= cost[i]
-    while count < n:
-        i = int(np.argmax(net))
-        if net[i] <= 0.0:
-            break
-        now = _at(origins, i, delay[i], sigma[i], hit[i], miss[i], start, t, s, weight, used, horizon, 0.0, scratch)
-        if now - cost[i] < net[i] - 1e-9 and version[i] < 50:
-            net[i] = now - cost[i]
-            version[i] += 1
-            continue
-        net[i] = NO_SCORE
-        hits = 0
-        for k in range(m):
-            hits += scratch[k] >= 0
-        clash = hits < fewest
-        silence, weaker = 0.0, 0.0
-        for j in range(count):
-            o = chosen[j]
-            apart = math.hypot(place_x[o] - place_x[i], place_y[o] - place_y[i])
-            gap = abs(origins[o] - origins[i])
-            if apart < apart_m:
-                others = 0
-                for k in range(m):
-                    others += members[j, k] >= 0
-                clash = clash or gap < apart_s or (few[i] and gap < WALL_S and hits < WALL_SHARE * others)
-            if gap < like_s and same_m < apart < like_m:
-                lost = 0.0
-                for k in range(m):
-                    if members[j, k] >= 0 and scratch[k] < 0:
-                        lost += max(miss[i, k] - LOG_MISS_LIKE, 0.0)
-                silence = max(silence, lost)
-            if -apart_s < origins[i] - origins[o] < like_s:
-                echo = _like_echo(scratch, members[j], t, level, apart < apart_m)
-                weaker = max(weaker, echo)
-        if clash or now - cost[i] - silence - weaker <= 0.0:
-            continue
-        chosen[count], scores[count] = i, now
-        members[count] = scratch
-        count += 1
-        for k in range(m):
-            if scratch[k] >= 0:
-                used[scratch[k]] = True
-                _expect_echoes(scratch[k], start[k + 1], t, weight, echo_rate, echo_tail_s)
-    return count
-
-
-@kernel
-def _like_echo(members: Ints, direct: Ints, t: Floats, level: Floats, same: bool) -> float:
-    """Sum up how much more a shot's levels look like echoes of another's than like a shot [nats].
-
-    An echo is some 9 dB weaker than the direct sound at the same sensor; another shot is as loud, give or take its own
-    paths. Levels share causes, so they count half, and each only so much.
-    """
-    total = 0.0
-    spread = 5.0 if same else 11.0
-    for k in range(members.size):
-        if members[k] >= 0 and direct[k] >= 0 and t[members[k]] > t[direct[k]]:
-            step = level[members[k]] - level[direct[k]]
-            if step == step:
-                shot = -0.5 * (step / spread) ** 2 - math.log(spread)
-                echo = -0.5 * ((step + 9.0) / 7.0) ** 2 - math.log(7.0)
-                total += 0.5 * min(max(echo - shot, -2.0), 4.0)
-    return total
-
-
-@kernel
-def _expect_echoes(q: int, past: int, t: Floats, weight: Floats, echo_rate: float, echo_tail_s: float) -> None:
-    """Lower the weight of the picks that may be echoes of one."""
-    for e in range(q + 1, past):
-        lag = t[e] - t[q]
-        if lag > 5.0 * echo_tail_s:
-            break
-        weight[e] = min(weight[e], lag / echo_tail_s - math.log(echo_rate / echo_tail_s))
-
-
-@kernel
-def advantage(
-    sensor: int, origins: Floats, delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, t: Floats,
-    s: Floats, weight: Floats, blocked: Bools, out: Floats,
-) -> None:  # fmt: skip
-    """Compute what each shot would gain from each pick of one sensor, over hearing nothing there.
-
-    Parameters
-    ----------
-    sensor : int
-        The sensor.
-    origins : numpy.ndarray, shape (k,)
-        Origin times of the shots [s].
-    delay, sigma, hit, miss : numpy.ndarray, shape (k, m)
-        Their patterns, as in `match`.
-    start, t, s, weight
-        As in `match`.
-    blocked : numpy.ndarray, shape (n,)
-        Picks not to be had.
-    out : numpy.ndarray, shape (k, picks of the sensor)
-        Receives the gains [nats]; 0 where there is none.
-    """
-    for i in range(origins.size):
-        due = origins[i] + delay[i, sensor]
-        for q in range(start[sensor], start[sensor + 1]):
-            variance = s[q] * s[q] + sigma[i, sensor] * sigma[i, sensor]
-            gap = t[q] - due
-            out[i, q - start[sensor]] = 0.0
-            if not blocked[q] and gap * gap < GATE * GATE * variance:
-                gain = hit[i, sensor] + weight[q] - LOG_ROOT_2PI - 0.5 * (math.log(variance) + gap * gap / variance)
-                out[i, q - start[sensor]] = max(gain - miss[i, sensor], 0.0)
-
-
-@kernel
-def expect_echoes(start: Ints, t: Floats, used: Bools, weight: Floats, echo_rate: float, echo_tail_s: float) -> None:
-    """Lower the weight of the picks that may be echoes of explained ones.
-
-    Parameters
-    ----------
-    start, t, weight
-        As in `match`; `weight` is changed.
-    used : numpy.ndarray, shape (n,)
-        The picks that are explained.
-    echo_rate, echo_tail_s : float
-        How many echoes follow an arrival, and over what time they decay [s].
-    """
-    for k in range(start.size - 1):
-        for q in range(start[k], start[k + 1]):
-            if used[q]:
-                _expect_echoes(q, start[k + 1], t, weight, echo_rate, echo_tail_s)

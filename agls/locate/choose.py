@@ -1,0 +1,62 @@
+"""Letting proposed shots compete for picks, so that each pick belongs to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from agls.locate import _select
+from agls.locate.picks import Found
+from agls.locate.places import FASTEST_S, Place, alone
+from agls.locate.window import ECHO_TAIL_S, Window
+
+OUTSIDE_M_PER_NAT = 200.0  # shots far outside the sensors are rarely heard, and wrong combinations often lie there
+BURST_SHOTS = 6  # a place that fires so often is taken for an automatic weapon
+SAME_PLACE_M = 40.0  # echoes near the muzzle seem to come from within so far
+LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
+
+
+def choose(window: Window, places: Sequence[Place], decided: Sequence[Found]) -> tuple[list[Found], Window]:
+    """Let the shots of all places compete for picks, best first, each with what is left when its turn comes.
+
+    Parameters
+    ----------
+    window : Window
+        The picks.
+    places : sequence of Place
+        What is proposed.
+    decided : sequence of Found
+        Shots that stand already; what is proposed may be their echoes.
+
+    Returns
+    -------
+    tuple of list of Found and Window
+        The chosen ones in order of their origin time, and the window with their picks explained.
+    """
+    rows = [(place, origin) for place in _stand(window, decided) + list(places) for origin in place.origins.tolist()]
+    origins = np.array([origin for _, origin in rows])
+    delay, sigma = np.array([place.delay for place, _ in rows]), np.array([place.sigma for place, _ in rows])
+    hit, miss = np.array([place.hit for place, _ in rows]), np.array([place.miss for place, _ in rows])
+    xy = np.array([place.theta[:2] for place, _ in rows])
+    cost = np.array([place.cost for place, _ in rows]) + window.array.outside_m(xy) / OUTSIDE_M_PER_NAT
+    few = np.array([len(place.origins) < BURST_SHOTS for place, _ in rows])
+    used, weight = window.taken.copy(), window.weight.copy()
+    chosen, scores = np.arange(len(rows)), np.zeros(len(rows))
+    members = np.full((len(rows), len(window.array.near)), -1, dtype=np.int64)
+    for i, shot in enumerate(decided):
+        members[i] = window.members_of(shot)
+    number = _select.select(
+        delay, sigma, hit, miss, origins, cost, few, xy[:, 0], xy[:, 1], window.start, window.t, window.s, weight,
+        window.level, used, window.horizon_s, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, window.same_m,
+        window.echo_rate, ECHO_TAIL_S, len(decided), chosen, members, scores,
+    )  # fmt: skip
+    found = []
+    for k in range(len(decided), number):
+        place = rows[chosen[k]][0]
+        found.append(window.found(place.theta, float(origins[chosen[k]]), members[k], float(scores[k]), place.cost))
+    return sorted(found, key=lambda shot: shot.origin_s), window.explained(used)
+
+
+def _stand(window: Window, decided: Sequence[Found]) -> list[Place]:
+    return [alone(window, window.theta_of(shot)) for shot in decided]

@@ -1,0 +1,164 @@
+"""Places that shots may come from, and the pattern of delays that all shots of a place share.
+
+Error = path + pick. The path's part of each delay is common to all shots of a place, so their average still holds it,
+while the picks' part shrinks. A place known from several shots therefore predicts the next one's delays to a pick's
+error, far better than any model of the air could.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from agls.locate import _search, _select
+from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
+from agls.locate._search import GATE, Ints
+from agls.locate.window import Window
+
+LEAST_NATS = 4.0  # below this nothing is worth looking at
+FASTEST_S = 0.042  # no weapon cycles faster than this: a second shot from one place so soon is an echo near the muzzle
+POOL_ROUNDS = 3  # after which shots and pattern have found each other
+SURE_SHARE = 0.6  # shots that score so much of their place's best teach its pattern
+PATTERN_S = 0.0003  # what a pattern never tells better than: shooters move
+UNSURE_S = 0.001  # a place known from one shot predicts no delay better than this
+TRUSTED = 0.5  # weight from which a delay agrees with the place's others
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place that shots may come from.
+
+    Attributes
+    ----------
+    theta : numpy.ndarray, shape (7,)
+        Where it is, in what air, as in `agls.locate._kernels`.
+    delay, sigma : numpy.ndarray, shape (m,)
+        Its pattern: delays to the sensors and their standard deviations [s].
+    hit, miss : numpy.ndarray, shape (m,)
+        Log-probabilities of each sensor to hear and to miss a shot there.
+    origins : numpy.ndarray, shape (k,)
+        Origin times of its shots [s].
+    cost : float
+        What each of them must bring [nats].
+    worth : float
+        What all of them bring [nats].
+    """
+
+    theta: Floats
+    delay: Floats
+    sigma: Floats
+    hit: Floats
+    miss: Floats
+    origins: Floats
+    cost: float
+    worth: float = 0.0
+
+
+def alone(window: Window, theta: Floats, cost: float = 0.0) -> Place:
+    """Make a place of a single shot.
+
+    Parameters
+    ----------
+    window : Window
+        The picks.
+    theta : numpy.ndarray, shape (7,)
+        The shot.
+    cost : float, optional
+        What it must bring [nats].
+
+    Returns
+    -------
+    Place
+        Its place, whose delays are known as well as paths are.
+    """
+    delay, hit, miss = _predicted(window, theta)
+    origin = np.array([theta[2] / REFERENCE_SPEED_M_S])
+    return Place(theta, delay, np.full(len(delay), window.path_s), hit, miss, origin, cost)
+
+
+def pool(window: Window, theta: Floats) -> Place | None:
+    """Find all shots from about one place, and from all of them the place's pattern; repeat.
+
+    Parameters
+    ----------
+    window : Window
+        The picks.
+    theta : numpy.ndarray, shape (7,)
+        About where.
+
+    Returns
+    -------
+    Place or None
+        The place with its shots; None where there are not two.
+    """
+    count, m = len(window.t), len(window.array.near)
+    theta = theta.copy()
+    delay, hit, miss = _predicted(window, theta)
+    sigma = np.full(m, max(window.path_s, UNSURE_S))
+    origins, members, scores = np.empty(count), np.empty((count, m), dtype=np.int64), np.empty(count)
+    worth, place, pattern_nats = -math.inf, None, 0.0
+    for _ in range(POOL_ROUNDS):
+        number = _select.back_project(
+            delay, sigma, hit, miss, window.start, window.owner, window.t, window.s, window.weight, window.taken,
+            window.horizon_s, LEAST_NATS, FASTEST_S, origins, members, scores,
+        )  # fmt: skip
+        enough = [i for i in range(number) if (members[i] >= 0).sum() >= window.fewest]
+        now = float((scores[enough] - LEAST_NATS).sum()) - pattern_nats
+        if len(enough) < 2 or now <= worth + 1e-6:
+            return place
+        worth = now
+        cost = window.cost_nats(len(enough)) + pattern_nats / len(enough)
+        place = Place(theta, delay, sigma, hit, miss, origins[enough], cost, now)
+        sure = [i for i in enough if scores[i] >= SURE_SHARE * scores[enough].max()]
+        theta, delay, sigma, pattern_nats = _learned(window, members[sure], origins[sure], delay, theta)
+        _, hit, miss = _predicted(window, theta)
+    return place
+
+
+def _predicted(window: Window, theta: Floats) -> tuple[Floats, Floats, Floats]:
+    """Predict a place's delays [s], and how likely each sensor is to hear and to miss a shot there."""
+    m = len(window.array.near)
+    delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
+    _search.pattern(theta, *window.array.columns_m, *window.hearing, delay, hit, miss)
+    return delay, hit, miss
+
+
+def _learned(
+    window: Window, members: Ints, origins: Floats, delay: Floats, theta: Floats
+) -> tuple[Floats, Floats, Floats, float]:
+    """Average the shots of a place into its pattern, and fit the place to the pattern as if it were one shot.
+
+    Where the pattern was never heard it is the place's prediction, with the path's uncertainty. Returns place, delays,
+    their standard deviations, and what the pattern itself must be paid for [nats]: how unlikely such paths are, and
+    how exactly they are known.
+    """
+    m = len(delay)
+    mean_delay, heard = np.empty(m), np.empty(m, dtype=np.int64)
+    _select.average_pattern(members, len(origins), window.t, delay, origins.copy(), mean_delay, heard)
+    known = np.flatnonzero(heard > 0)
+    px, py, pz = (axis[known] for axis in window.array.columns_m)
+    spread = np.sqrt(window.path_s**2 + window.pick_s**2 / heard[known])
+    fitted = theta.copy()
+    fitted[2] = 0.0
+    weights, residuals = np.empty(len(known)), np.empty(len(known))
+    refine(
+        px, py, pz, mean_delay[known], spread, fitted, window.mean_at(theta), window.precision, GATE, PARAMETERS,
+        weights, residuals,
+    )  # fmt: skip
+    shift = fitted[2] / REFERENCE_SPEED_M_S
+    learned, _, _ = _predicted(window, fitted)
+    sigma = np.full(m, max(window.path_s, UNSURE_S))
+    # A delay heard n times tells the next one to a pick's error over the root of n; heard once, it may be an echo's.
+    trusted = (heard[known] > 1) & (weights > TRUSTED)
+    often = known[trusted]
+    learned[often] = mean_delay[often] - shift
+    sigma[often] = window.pick_s / np.sqrt(heard[often]) + PATTERN_S
+    off = residuals[trusted] / spread[trusted]
+    return (
+        fitted,
+        learned,
+        sigma,
+        float(0.5 * (off**2).sum() + np.log(np.maximum(spread[trusted] / sigma[often], 1.0)).sum()),
+    )
