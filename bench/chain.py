@@ -138,13 +138,13 @@ def node_seconds(samples: np.ndarray) -> float:
     model = load_model()
     clock = SteadyClock(START_NS, float(RATE_HZ), ClockState(mode="simulated", sigma_s=1e-4))
 
-    def hear() -> None:
+    def _hear() -> None:
         node = Node(NodeConfig(sensor_id="bench"), clock, model, "bench")
         for first in range(0, samples.size, 1000):
             node.feed(Block(samples[first : first + 1000], first, float(RATE_HZ)))
         node.finish()
 
-    return wall_s(hear)
+    return wall_s(_hear)
 
 
 def hub_seconds(sensors: list[Sensor], heard: list[Detection]) -> float:
@@ -164,13 +164,13 @@ def hub_seconds(sensors: list[Sensor], heard: list[Detection]) -> float:
     """
     site = SiteConfig(name="bench", sensor=tuple(sensors))
 
-    def locate() -> None:
+    def _locate() -> None:
         hub = Hub(site)
         for detection in heard:
             hub.feed(detection, detection.toa_ns + NS_PER_S // 20)
         hub.advance(heard[-1].toa_ns + 60 * NS_PER_S)
 
-    return wall_s(locate)
+    return wall_s(_locate)
 
 
 def solve_seconds(sensors: list[Sensor]) -> float:

@@ -173,16 +173,16 @@ def posterior(
     sigma = np.array([height.sigma_m, known.sound_speed_sigma_m_s, wind, wind])
     chosen = np.ones(len(one.toa_s), dtype=np.bool_) if own is None else own
 
-    def left(theta: Floats) -> Floats:
+    def _left(theta: Floats) -> Floats:
         z, speed, east, north = mean + sigma * theta[3:]
         flight = flight_s(one.positions_m, np.array([theta[0], theta[1], z]), speed, (east, north))
         return np.asarray((one.toa_s - theta[2] / SPEED_M_S - flight) / SIGMA_S)
 
     scaled = np.concatenate([start[:3], (start[3:] - mean) / sigma])
     fit = least_squares(
-        lambda theta: np.concatenate([left(theta) * chosen, theta[3:]]), scaled, method="lm", xtol=1e-12, ftol=1e-12
+        lambda theta: np.concatenate([_left(theta) * chosen, theta[3:]]), scaled, method="lm", xtol=1e-12, ftol=1e-12
     )
-    return fit.x[:2], float(np.minimum(left(fit.x) ** 2, GATE**2).sum() + (fit.x[3:] ** 2).sum()) / 2
+    return fit.x[:2], float(np.minimum(_left(fit.x) ** 2, GATE**2).sum() + (fit.x[3:] ** 2).sum()) / 2
 
 
 def truth_of(one: Draw) -> Floats:

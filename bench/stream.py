@@ -42,7 +42,7 @@ class Told:
 
 @dataclass
 class Said:
-    """Everything that a hub said.
+    """Keep all that a hub said.
 
     Attributes
     ----------
