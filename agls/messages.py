@@ -263,6 +263,22 @@ class Arrival(Wire, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(max_length=64)] = ""
 
 
+class Spot(Wire, frozen=True, kw_only=True):
+    """A place on the map."""
+
+    x_m: Metres
+    y_m: Metres
+    latitude_deg: Latitude | None = None
+    longitude_deg: Longitude | None = None
+
+
+class Alternative(Wire, frozen=True, kw_only=True):
+    """Another place a shot may have been fired from, with its odds against the one reported."""
+
+    spot: Spot
+    odds: Annotated[float, Meta(ge=0, le=1)]
+
+
 class Shot(Wire, frozen=True, kw_only=True, tag_field="type", tag="shot"):
     """One located shot, as one revision of what is known about it."""
 
@@ -280,9 +296,20 @@ class Shot(Wire, frozen=True, kw_only=True, tag_field="type", tag="shot"):
     longitude_deg: Longitude | None = None
     height_m: Metres | None = None
     ellipse: Ellipse
+    alternatives: Annotated[tuple[Alternative, ...], Meta(max_length=8)] = ()
+    region: Annotated[tuple[Spot, ...], Meta(max_length=128)] = ()
     p_gunshot: Probability
     sensor_count: Counter
     arrivals: tuple[Arrival, ...] = ()
+
+
+class Motion(Wire, frozen=True, kw_only=True):
+    """How a shooter moved while firing: speed with its 95 % interval, and heading clockwise from north."""
+
+    speed_m_s: Annotated[float, Meta(ge=0)]
+    speed_low_m_s: Annotated[float, Meta(ge=0)]
+    speed_high_m_s: Annotated[float, Meta(ge=0)]
+    heading_deg: Annotated[float, Meta(ge=0, lt=360)]
 
 
 class Incident(Wire, frozen=True, kw_only=True, tag_field="type", tag="incident"):
@@ -294,6 +321,10 @@ class Incident(Wire, frozen=True, kw_only=True, tag_field="type", tag="incident"
     first_shot_ns: UtcNs = msgspec.field(name="first_shot_time")
     last_shot_ns: UtcNs = msgspec.field(name="last_shot_time")
     round_count: Counter
+    shooter_count: Counter = 0
+    automatic: bool = False
+    rate_per_s: Annotated[float, Meta(ge=0)] | None = None
+    motion: Motion | None = None
     x_m: Metres
     y_m: Metres
     z_m: Metres

@@ -24,11 +24,12 @@ import numpy as np
 from agls.config import SiteConfig
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
+from agls.locate.region import region95
 from agls.locate.search import Array, Found, Picks, find_shots
 from agls.locate.slow import SlowState, Suspect
-from agls.locate.solve import Air, NoSolution, Solution, solve
+from agls.locate.solve import Air, Height, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
-from agls.messages import NS_PER_S, Arrival, Detection, Rejection, Shot, UtcNs, format_utc
+from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
 
 EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
 # Before all could have heard, less speaks against a wrong combination: ask for more in favour, and expect what the
@@ -40,6 +41,7 @@ ALONE_NS = 3 * NS_PER_S
 MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
+FEW_FOR_ELLIPSE = 5
 # Here arrivals have been chosen already; those left that are off are mostly bent paths, and better distrusted early,
 # but where there are few none can be spared.
 MANY, LOCATE_GATE, FEW_GATE = 8, 3.0, 6.0
@@ -288,10 +290,28 @@ class Associator:
         if right < self.settings.min_sensors_count:
             return [_rejected("too_few_agree", first, f"{right} of {len(group.members)} detections")]
         shot = self._shot(solution, group, right, now_ns)
+        if final and self._no_ellipse(solution, right):
+            region = region95(
+                solution, self.array.positions_m[sensors], toa_s, sigma_s, self.slow.air, Height(solution.z_m, 10.0)
+            )
+            shot = msgspec.structs.replace(
+                shot, region=tuple(self._spot(x, y, solution.z_m) for x, y in region.tolist())
+            )
         if not final:
             return [shot]
         suspects = self.slow.feed(solution, sensors, pick_s, shot.origin_ns)
         return [shot, *(self._suspected(suspect) for suspect in suspects)]
+
+    def _no_ellipse(self, solution: Solution, right: int) -> bool:
+        """Say whether few sensors, or a place outside them, make a region that no ellipse describes."""
+        flat = self.array.positions_m[:, :2]
+        place = np.array([solution.x_m, solution.y_m])
+        return right <= FEW_FOR_ELLIPSE or bool((place < flat.min(axis=0)).any() or (place > flat.max(axis=0)).any())
+
+    def _spot(self, x_m: float, y_m: float, z_m: float) -> Spot:
+        geodetic = self.frame.to_geodetic(x_m, y_m, z_m)
+        latitude, longitude = (None, None) if geodetic is None else (round(geodetic[0], 7), round(geodetic[1], 7))
+        return Spot(x_m=round(x_m, 2), y_m=round(y_m, 2), latitude_deg=latitude, longitude_deg=longitude)
 
     def _suspected(self, suspect: Suspect) -> Rejection:
         detail = f"arrivals {suspect.offset_s * 1e3:+.1f} ms off at every place, +- {suspect.sigma_s * 1e3:.1f} ms"
@@ -317,6 +337,10 @@ class Associator:
             longitude_deg=None if longitude is None else round(longitude, 8),
             height_m=None if height is None else round(height, 3),
             ellipse=ellipse95(solution.covariance),
+            alternatives=tuple(
+                Alternative(spot=self._spot(x_m, y_m, solution.z_m), odds=round(min(odds, 1.0), 4))
+                for x_m, y_m, odds in solution.others
+            ),
             p_gunshot=round(probability(fuse(llrs), self.prior_gunshot), 4),
             sensor_count=right,
             arrivals=self._arrivals(solution, group),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from agls.config import SiteConfig
+from agls.locate.fire import automatic, motion, rate_per_s, shooters
 from agls.locate.frame import Frame
 from agls.messages import NS_PER_S, Incident, Rejection, Shot, format_utc
 
@@ -102,27 +103,52 @@ class Incidents:
     def _incident(self, home: _Open) -> Incident:
         """Sum an incident up. Its ellipse is its best shot's: what shots of one place share does not average out."""
         live = _live(home)
-        shots = live or list(home.shots.values())
+        shots = sorted(live or home.shots.values(), key=lambda shot: (shot.origin_ns, shot.shot_id))
+        groups = shooters(live)
+        busiest = max(groups, key=len, default=shots)
+        moved = motion(busiest)
         best = min(shots, key=lambda shot: (shot.ellipse.major_m * shot.ellipse.minor_m, shot.origin_ns))
+        # Where he is now if he moves, else the average: it does not jump with every shot.
+        x_m, y_m, z_m = _place(busiest[-1:] if moved else busiest)
+        geodetic = self.frame.to_geodetic(x_m, y_m, z_m)
         p_gunshot = max(shot.p_gunshot for shot in shots)
         return Incident(
             incident=home.incident,
             revision=home.revision,
             state="withdrawn" if not live else "probable" if p_gunshot >= self.settings.probable_p else "possible",
-            first_shot_ns=min(shot.origin_ns for shot in shots),
-            last_shot_ns=max(shot.origin_ns for shot in shots),
+            first_shot_ns=shots[0].origin_ns,
+            last_shot_ns=shots[-1].origin_ns,
             round_count=len(live),
-            x_m=best.x_m,
-            y_m=best.y_m,
-            z_m=best.z_m,
-            latitude_deg=best.latitude_deg,
-            longitude_deg=best.longitude_deg,
-            height_m=best.height_m,
+            shooter_count=len(groups),
+            automatic=any(automatic(group) for group in groups),
+            rate_per_s=_rounded(rate_per_s(busiest), 2),
+            motion=moved,
+            x_m=x_m,
+            y_m=y_m,
+            z_m=z_m,
+            latitude_deg=None if geodetic is None else round(geodetic[0], 8),
+            longitude_deg=None if geodetic is None else round(geodetic[1], 8),
+            height_m=None if geodetic is None else round(geodetic[2], 3),
             ellipse=best.ellipse,
             p_gunshot=p_gunshot,
             sensor_count=max(shot.sensor_count for shot in shots),
-            shot_ids=tuple(shot.shot_id for shot in sorted(shots, key=lambda shot: (shot.origin_ns, shot.shot_id))),
+            shot_ids=tuple(shot.shot_id for shot in shots),
         )
+
+
+def _place(shots: list[Shot]) -> tuple[float, float, float]:
+    """Average the places of shots, each by how sure it is."""
+    weights = [1.0 / (shot.ellipse.major_m * shot.ellipse.minor_m + 1e-6) for shot in shots]
+    total = sum(weights)
+    x_m, y_m, z_m = (
+        round(sum(w * value for w, value in zip(weights, values, strict=True)) / total, 3)
+        for values in zip(*((shot.x_m, shot.y_m, shot.z_m) for shot in shots), strict=True)
+    )
+    return x_m, y_m, z_m
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _live(one: _Open) -> list[Shot]:

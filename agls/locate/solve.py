@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from agls.config import Weather
-from agls.locate import _kernels
+from agls.locate import _modes
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats
 from agls.physics import sound_speed_m_s, wind_vector_m_s
 
@@ -149,7 +149,7 @@ def solve(
     spread, middle = np.empty((PARAMETERS, PARAMETERS)), np.empty(4)
     known = _known(air)
     source = np.array((height.mean_m, height.sigma_m)) if height is not None else _UNKNOWN_HEIGHT
-    count = _kernels.locate(
+    count = _modes.locate(
         positions, toa, sigma, known, source, gate, thetas, misfits, weights, residuals, spread, middle
     )
     if count == -1:
@@ -205,7 +205,7 @@ def solve_batch(
     count = len(toa)
     places, spreads, misfits = np.empty((count, 4)), np.empty((count, PARAMETERS, PARAMETERS)), np.empty(count)
     source = np.array((height.mean_m, height.sigma_m)) if height is not None else _UNKNOWN_HEIGHT
-    _kernels.locate_many(positions, toa, sigma, _known(air), source, gate, places, spreads, misfits)
+    _modes.locate_many(positions, toa, sigma, _known(air), source, gate, places, spreads, misfits)
     return places, spreads[:, _PLACE[0], _PLACE[1]] * _SCALES, misfits
 
 
