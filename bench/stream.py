@@ -63,7 +63,7 @@ class Said:
 
     @property
     def final(self) -> list[Shot]:
-        """Shots that stand in the end.
+        """Take the shots that stand in the end.
 
         Returns
         -------
