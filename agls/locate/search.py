@@ -32,6 +32,7 @@ CLEAR_NATS = 10.0  # a shot that brings so much more than it must is not made of
 SLOWEST_SHARE = 0.9  # of the sound speed, with all winds against it
 POOL_M = 6.0  # proposals this near each other may be one place,
 POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
+LONE_NATS = 12.0  # where nothing else was fired, a shot is unlikely: one in hours, not one in seconds
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
 ECHO_LAG_S = 1.0  # an echo's lag is short,
@@ -76,21 +77,23 @@ def find_shots(
     if len(picks.toa_s) < settings.min_sensors_count or len(array.sensor_ids) < settings.min_sensors_count:
         return []
     window = open_window(picks, array, air, settings, horizon_s, decided)
+    if not decided:
+        window = replace(window, doubt_nats=LONE_NATS)
     shots = list(decided)
     for search in (_clear, find_bursts, _competing, _competing) if thorough else (_clear, _competing):
         if (~window.taken).sum() < window.fewest:
             break
         more, window = search(window, shots)
         shots += more
-        if search is find_bursts and more:
-            window = replace(window, doubt_nats=BESIDE_BURST_NATS)
+        if more:
+            window = replace(window, doubt_nats=BESIDE_BURST_NATS if search is find_bursts else 0.0)
     return _without_repeated_echoes(shots[len(decided) :], decided)
 
 
 def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take, in order of time, the shots that nearly every sensor heard: there is nothing to weigh."""
     cost = window.cost_nats(1)
-    thetas, members, scores, clear, used = _proposals(window, cost + CLEAR_NATS)
+    thetas, members, scores, clear, used = _proposals(window, cost - window.doubt_nats + CLEAR_NATS)
     found = [
         window.found(thetas[i], float(thetas[i, 2]) / REFERENCE_SPEED_M_S, members[i], float(scores[i]), cost)
         for i in np.flatnonzero(clear)

@@ -21,8 +21,9 @@ WIDER = 1.8  # across places association must be wider than the ellipse: bent pa
 HEIGHT_SIGMA_M = 20.0  # people shoot from streets and from roofs
 DENSITY_WINDOW_S = 4.0  # how much a sensor reports changes over seconds
 DENSITY_FLOOR_COUNT = 0.3  # a sensor that reported nothing else may still report something
-# A pick that sounds like gunfire is likelier part of a shot. Nodes err together, so their word is worth little here.
-LLR_SHARE, LLR_NATS = 0.2, 0.7
+# A pick that sounds like gunfire is likelier part of a shot. Nodes err together (`agls.locate.evidence`): of five, each
+# counts for some two fifths of what it says.
+LLR_SHARE, LLR_NATS = 0.4, 3.0
 DETECT_BEST = 0.95  # even near by one shot in twenty is missed
 HALF_RANGE_SHARE = 0.45  # of the maximum range: where half of the sensors still hear
 STEEPNESS = 4.0  # of the fall of hearing about there, so that at the maximum range hardly any do
