@@ -47,7 +47,9 @@ def least_squares_solution(positions, toa, sigma, air, height, start):
         ]  # fmt: skip
         return np.concatenate([late, prior])
 
-    best = least_squares(off, start, x_scale=[1, 1, 1, 0.003, 1, 1, 1], jac="3-point", xtol=1e-15, ftol=1e-15, gtol=1e-15)
+    best = least_squares(
+        off, start, x_scale=[1, 1, 1, 0.003, 1, 1, 1], jac="3-point", xtol=1e-15, ftol=1e-15, gtol=1e-15
+    )
     return best.x, np.linalg.inv(best.jac.T @ best.jac)
 
 
@@ -67,7 +69,12 @@ def test_place_time_and_covariance_are_those_of_an_independent_least_squares(see
     assert np.diag(solution.covariance) == pytest.approx(np.diag(spread)[:4], rel=0.02 + share)
 
 
-@given(angle=st.floats(0, 6.28), shift=st.tuples(*[st.floats(-500, 500)] * 3), delay_s=st.floats(-2, 2), seed=st.integers(0, 20))
+@given(
+    angle=st.floats(0, 6.28),
+    shift=st.tuples(*[st.floats(-500, 500)] * 3),
+    delay_s=st.floats(-2, 2),
+    seed=st.integers(0, 20),
+)
 def test_turning_or_shifting_all_and_delaying_all_turns_shifts_and_delays_the_shot(angle, shift, delay_s, seed) -> None:
     positions, toa, sigma, _ = heard(7, seed, wind_m_s=(5.0, 2.0))
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
@@ -86,8 +93,9 @@ def test_a_frame_12_km_away_changes_nothing_in_a_wind_of_15_m_s(seed: int) -> No
     positions, toa, sigma, source = heard(8, seed, wind_m_s=(12.0, 9.0))
     air = Air(SPEED_M_S, 12.0, 9.0, 0.6, 0.5)
     before = found(positions, toa, sigma, air, STREET)
-    after = found(positions + (12_000.0, -12_000.0, 0.0), toa, sigma, air, STREET)
-    assert place(after) - (12_000.0, -12_000.0, 0.0) == pytest.approx(place(before), abs=1e-3)
+    away = np.array([12_000.0, -12_000.0, 0.0])
+    after = found(positions + away, toa, sigma, air, STREET)
+    assert place(after) - away == pytest.approx(place(before), abs=1e-3)
     assert after.origin_s == pytest.approx(before.origin_s, abs=1e-6)
     assert np.hypot(*(place(before) - source)[:2]) < 5.0
 
@@ -188,3 +196,24 @@ def test_rooms_cities_and_hills_are_solved_alike(side_m: float) -> None:
     off = (place(solution) - source)[:2]
     assert off @ np.linalg.solve(solution.covariance[:2, :2], off) <= chi2.ppf(0.999, 2)
     assert np.hypot(*off) < 0.01 * side_m
+
+
+@pytest.mark.xfail(strict=False, reason="sensors at one height: the plane through them is a saddle that is never left")
+def test_a_room_whose_microphones_hang_at_one_height_is_covered_too() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(60):
+        positions = square(8, 4.0, rng, up_m=2.5)
+        source = np.array([*rng.uniform(0.5, 3.5, 2), 1.5])
+        solution = found(positions, flight_s(positions, source) + rng.normal(0, 2e-5, 8), np.full(8, 2e-5), STILL)
+        off = (place(solution) - source)[:2]
+        inside += off @ np.linalg.solve(solution.covariance[:2, :2], off) <= chi2.ppf(0.95, 2)
+    assert inside >= 50
+
+
+@pytest.mark.xfail(strict=False, reason="two modes may refine to one place")
+def test_no_other_place_is_told_twice() -> None:
+    positions = np.array([[0, 0, 8], [100, 1, 8], [200, -1, 8], [300, 0, 8]], dtype=float)
+    source = np.array([150.0, 200.0, 1.5])
+    others = found(positions, flight_s(positions, source), np.full(4, 0.003), STILL, STREET).others
+    assert len({(round(x), round(y)) for x, y, _ in others}) == len(others)

@@ -1,0 +1,104 @@
+"""What a hub learns over shots, and which clock it blames."""
+
+import numpy as np
+import pytest
+
+from agls.locate.slow import SlowState
+from agls.locate.solve import Air, Solution, solve
+from tests.locate.ground import SPEED_M_S, flight_s, square
+
+S_NS = 1_000_000_000
+PICK_S = 0.0015
+REPORT = Air(SPEED_M_S, 0.0, 0.0, 2.0, 3.0)
+
+
+def fire(state, positions, source, number, rng, *, wind=(0.0, 0.0), path_s=0.003, offset_s=None, speed=SPEED_M_S):
+    """Let a place fire, locate it, and let the hub learn; return whom it names."""
+    n = len(positions)
+    toa = flight_s(positions, source, wind, speed) + rng.normal(0, np.hypot(path_s, PICK_S), n)
+    toa += np.zeros(n) if offset_s is None else offset_s
+    solution = solve(positions, toa, np.full(n, np.hypot(PICK_S, state.path_sigma_s)), state.air)
+    assert isinstance(solution, Solution)
+    return state.feed(solution, np.arange(n), np.full(n, PICK_S), number * 60 * S_NS), solution
+
+
+def season(seed=0, places=30, **trouble):
+    """Let a city hear shots from many places; return what the hub has learned and the sensors it named."""
+    rng = np.random.default_rng(seed)
+    positions = square(12, 1000.0, rng)
+    state, named = SlowState(REPORT, 0.005), []
+    for number in range(places):
+        source = np.array([*rng.uniform(100, 900, 2), 1.5])
+        suspects, _ = fire(state, positions, source, number, rng, **trouble)
+        named += suspects
+    return state, named
+
+
+def clock_off(seed, off_s, inside):
+    """Let the clock of the node nearest to the middle, or farthest from it, be off; return it and who is named."""
+    positions = square(12, 1000.0, np.random.default_rng(seed))
+    apart = np.linalg.norm(positions - positions.mean(axis=0), axis=1)
+    node = int(np.argmin(apart) if inside else np.argmax(apart))
+    offset_s = np.zeros(12)
+    offset_s[node] = off_s
+    return node, season(seed, wind=(2.4, -1.8), offset_s=offset_s)[1]
+
+
+@pytest.mark.parametrize("off_s", [0.015, -0.015])
+def test_a_node_15_ms_off_is_named_and_no_neighbour_is_in_a_wind_of_3_m_s(off_s: float) -> None:
+    found = 0
+    for seed in range(4):
+        node, named = clock_off(seed, off_s, inside=True)
+        assert {suspect.sensor for suspect in named} <= {node}
+        assert all(suspect.offset_s == pytest.approx(off_s, abs=0.006) for suspect in named)
+        found += bool(named)
+    assert found >= 3
+
+
+@pytest.mark.xfail(strict=False, reason="at the edge, place and air take half of an offset up: residuals lack leverage")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_node_15_ms_off_at_the_edge_of_the_array_is_named(seed: int) -> None:
+    node, named = clock_off(seed, 0.015, inside=False)
+    assert {suspect.sensor for suspect in named} == {node}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("wind", [(0.0, 0.0), (5.0, 3.0)])
+def test_wind_alone_names_nobody(seed: int, wind) -> None:
+    _, named = season(seed, wind=wind)
+    assert named == []
+
+
+def test_wind_and_sound_speed_are_learned() -> None:
+    state, _ = season(1, wind=(4.0, -2.0), speed=SPEED_M_S + 1.5, places=60)
+    assert (state.air.east_m_s, state.air.north_m_s) == pytest.approx((4.0, -2.0), abs=0.6)
+    assert state.air.sound_speed_m_s == pytest.approx(SPEED_M_S + 1.5, abs=0.6)
+    assert state.air.wind_sigma_m_s < 0.5 * REPORT.wind_sigma_m_s
+
+
+def test_the_scatter_of_paths_is_learned_from_many_places_and_not_from_one() -> None:
+    rng = np.random.default_rng(2)
+    state, _ = season(2, places=80, path_s=0.010)
+    assert state.path_sigma_s > 0.0075
+    positions = square(12, 1000.0, rng)
+    alone = SlowState(REPORT, 0.005)
+    for number in range(80):
+        fire(alone, positions, np.array([420.0, 510.0, 1.5]), number, rng, path_s=0.010)
+    assert alone.path_sigma_s < state.path_sigma_s
+
+
+def test_what_is_known_of_the_air_never_gets_less_sure_than_the_report() -> None:
+    state, _ = season(3, places=10)
+    rng = np.random.default_rng(3)
+    positions = square(12, 1000.0, rng)
+    fire(state, positions, np.array([420.0, 510.0, 1.5]), 1_000_000, rng)  # two years later
+    assert state.air.wind_sigma_m_s <= REPORT.wind_sigma_m_s
+    assert state.air.sound_speed_sigma_m_s <= REPORT.sound_speed_sigma_m_s
+
+
+def test_shots_heard_by_few_teach_nothing() -> None:
+    rng = np.random.default_rng(4)
+    positions = square(5, 800.0, rng)
+    state = SlowState(REPORT, 0.005)
+    assert fire(state, positions, np.array([300.0, 400.0, 1.5]), 0, rng)[0] == []
+    assert (state.air, state.path_sigma_s) == (REPORT, pytest.approx(0.005))
