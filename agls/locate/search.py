@@ -22,7 +22,7 @@ from agls.locate.burst import find_bursts
 from agls.locate.choose import choose
 from agls.locate.picks import Array, Found, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
-from agls.locate.solve import Air
+from agls.locate.solve import Air, Solution, solve
 from agls.locate.window import Window, open_window
 
 __all__ = ["Array", "Found", "Picks", "find_shots"]
@@ -32,6 +32,10 @@ CLEAR_NATS = 10.0  # a shot that brings so much more than it must is not made of
 SLOWEST_SHARE = 0.9  # of the sound speed, with all winds against it
 POOL_M = 6.0  # proposals this near each other may be one place,
 POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
+# Not knowing the air blurs a second's delay; where that is so much more than an arrival's sigma, learn it from so many
+# shots that so many sensors heard. What shots share does not average out: it is never known better than a share.
+BLUR_S, BLUR_SIGMAS = 1.0, 2.0
+LEARN_SENSORS, LEARN_SHOTS, LEARN_MOST, LEARN_LEAST = 6, 2, 25, 0.3
 LONE_NATS = 12.0  # where nothing else was fired, a shot is unlikely: one in hours, not one in seconds
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
@@ -76,6 +80,25 @@ def find_shots(
     """
     if len(picks.toa_s) < settings.min_sensors_count or len(array.sensor_ids) < settings.min_sensors_count:
         return []
+    found = _find(picks, array, air, settings, horizon_s, decided, thorough=thorough)
+    learned = _learned_air(found, picks, array, air, settings)
+    if learned is None:
+        return found
+    again = _find(picks, array, learned, settings, horizon_s, decided, thorough=thorough)
+    return max(found, again, key=lambda shots: sum(shot.surplus for shot in shots))
+
+
+def _find(
+    picks: Picks,
+    array: Array,
+    air: Air,
+    settings: Locating,
+    horizon_s: float,
+    decided: Sequence[Found],
+    *,
+    thorough: bool,
+) -> list[Found]:
+    """Find shots under one prior of the air."""
     window = open_window(picks, array, air, settings, horizon_s, decided)
     if not decided:
         window = replace(window, doubt_nats=LONE_NATS)
@@ -88,6 +111,33 @@ def find_shots(
         if more:
             window = replace(window, doubt_nats=BESIDE_BURST_NATS if search is find_bursts else 0.0)
     return _without_repeated_echoes(shots[len(decided) :], decided)
+
+
+def _learned_air(found: list[Found], picks: Picks, array: Array, air: Air, settings: Locating) -> Air | None:
+    """Learn the air from the shots that stand out, where not knowing it blurs delays more than all else.
+
+    Several shooters' bursts are told apart by delays of milliseconds, and an unreported wind bends them by tens.
+    """
+    doubt = math.hypot(air.sound_speed_sigma_m_s, air.wind_sigma_m_s * math.sqrt(2.0)) / air.sound_speed_m_s
+    arrival_s = math.hypot(settings.path_sigma_s, float(np.median(picks.sigma_s)))
+    strong = sorted((shot for shot in found if len(shot.members) >= LEARN_SENSORS), key=lambda shot: -shot.surplus)
+    if doubt * BLUR_S < BLUR_SIGMAS * arrival_s or len(strong) < LEARN_SHOTS:
+        return None
+    heard = [_air_of(shot, picks, array, air, settings) for shot in strong[:LEARN_MOST]]
+    c, u, v = (
+        float(np.median([getattr(one, name) for one in heard])) for name in ("sound_speed_m_s", "east_m_s", "north_m_s")
+    )
+    share = max(LEARN_LEAST, 1.0 / math.sqrt(len(heard)))
+    sigma_c = share * float(np.median([one.sound_speed_sigma_m_s for one in heard]))
+    return Air(c, u, v, sigma_c, share * float(np.median([one.wind_sigma_m_s for one in heard])))
+
+
+def _air_of(shot: Found, picks: Picks, array: Array, air: Air, settings: Locating) -> Air:
+    """Solve one shot for the air it went through."""
+    own = list(shot.members)
+    sigma_s = np.hypot(picks.sigma_s[own], settings.path_sigma_s)
+    solution = solve(array.positions_m[picks.sensor[own]], picks.toa_s[own], sigma_s, air)
+    return solution.air if isinstance(solution, Solution) else air
 
 
 def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
