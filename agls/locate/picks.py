@@ -9,7 +9,7 @@ import numpy as np
 from agls.locate._kernels import Floats
 from agls.locate._search import Ints
 
-NEIGHBOURS = 6  # of seven sensors near each other three hear a shot nearly always: enough to propose it
+NEIGHBOURS = 6  # two of them that hear a shot after the sensor itself propose it: hardly any shot has no such three
 AROUND = 3  # sensors whose heights say how high the ground is between them
 
 
