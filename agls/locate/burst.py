@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -29,6 +30,13 @@ GRID_COUNT = 150_000  # places that are looked at in a fraction of a second
 PEAKS, PEAK_CELLS = 10, 3_000  # peaks that are tried, among so many of the highest places
 GRID_STEP = 1.2  # of what arrivals resolve: no peak falls between
 PEAK_STEPS, PEAK_M = 4.0, 12.0  # two peaks nearer than this are one
+AIR_GRID_COUNT = 30_000  # places looked at in each air there may be
+BLUR_S, AIR_SIGMAS = (
+    1.0,
+    2.0,
+)  # the air is searched where not knowing it blurs a second's delay more than so many sigmas
+AIR_STEP_M_S, AIR_REACH = 2.2, 2.2  # in such steps, so many standard deviations far
+AIR_TOPS, AIR_FOUND_M_S = 12, 1.0  # so many of the airs are looked at closely; the one found is that sure
 NARROW_BINS = 2.0  # a bin is a standard deviation of a pair over two: from the top on, this wide
 WIND_STEP_M_S = 0.5  # first step in the air while climbing
 SLOWEST_SHARE = 0.95  # of the sound speed, with the wind against it
@@ -49,7 +57,9 @@ def find_bursts(window: Window, known: list[Found]) -> tuple[list[Found], Window
     tuple of list of Found and Window
         Further shots, and the window with their picks explained.
     """
-    start = window
+    if _in_flight(window) < STACK_FLIGHT:
+        return [], window
+    start = window = _in_likeliest_air(window)
     places: list[Place] = []
     shots: list[list[Found]] = []
     for _ in range(STACKS):
@@ -135,7 +145,6 @@ def _stacked(window: Window) -> list[Place]:
     counts, chance, bin_s = _histograms(window)
     xs, ys, zs, step_m = _grid(window.array, speed * sigma_s)
     wide = np.full(len(chance), np.round((1.4 * sigma_s + 0.4 * step_m / speed) / bin_s))
-    narrow = np.full(len(chance), NARROW_BINS)
     heights = np.empty(len(xs))
     c, u, v = window.mean[4:].tolist()
     _stack.coarse_map(xs, ys, zs, c, u, v, *sensors, counts, chance, bin_s, wide, heights)
@@ -143,12 +152,62 @@ def _stacked(window: Window) -> list[Place]:
     for i in _peaks(xs, ys, heights, max(PEAK_STEPS * step_m, PEAK_M)):
         theta = window.mean.copy()
         theta[0], theta[1], theta[3] = xs[i], ys[i], zs[i]
-        _stack.climb(
-            theta, step_m / 2, WIND_STEP_M_S, *sensors, counts, chance, bin_s, narrow, window.mean, window.precision
-        )
+        _climbed(window, theta, step_m, counts, chance, bin_s)
         place = pool(window, theta)
         places += [place] if place is not None else []
     return places
+
+
+def _in_likeliest_air(window: Window) -> Window:
+    """Choose, among the airs there may be, the one in which some place stands out most.
+
+    Delays over an array bend by tens of milliseconds in a wind nobody reported: in the wrong air no place stands out.
+    """
+    sigma_c, sigma_w = window.precision[4] ** -0.5, window.precision[5] ** -0.5
+    if math.hypot(sigma_c, sigma_w) * BLUR_S < AIR_SIGMAS * window.speed_m_s * window.sigma_s:
+        return window
+    counts, chance, bin_s = _histograms(window)
+    xs, ys, zs, step_m = _grid(window.array, window.speed_m_s * window.sigma_s, AIR_GRID_COUNT)
+    wide = np.full(len(chance), np.round((1.4 * window.sigma_s + 0.4 * step_m / window.speed_m_s) / bin_s))
+    heights = np.empty(len(xs))
+    tops: list[tuple[float, int, Floats]] = []
+    for air in _airs(window.mean, sigma_c, sigma_w):
+        c, u, v = air.tolist()
+        _stack.coarse_map(xs, ys, zs, c, u, v, *window.array.columns_m, counts, chance, bin_s, wide, heights)
+        top = int(np.argmax(heights))
+        tops.append((float(heights[top]), top, air))
+    tops.sort(key=lambda one: -one[0])
+    # Maps as coarse as these only suggest: what stands out most once place and air have found each other is it.
+    climbed = [
+        _climbed(window, np.array([xs[top], ys[top], 0.0, zs[top], *air]), step_m, counts, chance, bin_s)
+        for _, top, air in tops[:AIR_TOPS]
+    ]
+    _, theta = max(climbed, key=lambda one: one[0])
+    precision = window.precision.copy()
+    precision[4:] = np.maximum(precision[4:], AIR_FOUND_M_S**-2)
+    return replace(window, mean=np.concatenate([window.mean[:4], theta[4:]]), precision=precision)
+
+
+def _climbed(
+    window: Window, theta: Floats, step_m: float, counts: Floats, chance: Floats, bin_s: float
+) -> tuple[float, Floats]:
+    """Climb from a peak of a map to where delays stack up most, place and air together."""
+    narrow = np.full(len(chance), NARROW_BINS)
+    height = _stack.climb(
+        theta, step_m / 2, WIND_STEP_M_S, *window.array.columns_m, counts, chance, bin_s, narrow, window.mean,
+        window.precision,
+    )  # fmt: skip
+    return height, theta
+
+
+def _airs(mean: Floats, sigma_c: float, sigma_w: float) -> list[Floats]:
+    """List the airs there may be, in steps that bend delays by less than is forgiven."""
+    far = AIR_REACH * sigma_w
+    steps = np.arange(-math.floor(far / AIR_STEP_M_S), math.floor(far / AIR_STEP_M_S) + 1) * AIR_STEP_M_S
+    speeds = [0.0, -1.2 * sigma_c, 1.2 * sigma_c] if sigma_c > AIR_STEP_M_S else [0.0]
+    return [
+        mean[4:] + np.array([c, u, v]) for c in speeds for u in steps for v in steps if math.hypot(u, v) <= far + 1e-9
+    ]
 
 
 def _histograms(window: Window) -> tuple[Floats, Floats, float]:
@@ -164,11 +223,11 @@ def _histograms(window: Window) -> tuple[Floats, Floats, float]:
     return counts, chance, bin_s
 
 
-def _grid(array: Array, resolution_m: float) -> tuple[Floats, Floats, Floats, float]:
+def _grid(array: Array, resolution_m: float, cells: int = GRID_COUNT) -> tuple[Floats, Floats, Floats, float]:
     """Lay a grid over the sensors and their surroundings, as fine as the arrivals resolve and the machine can bear."""
     flat = array.positions_m[:, :2] - array.middle_m[:2]
     low, high = flat.min(axis=0) - MARGIN_M / 2, flat.max(axis=0) + MARGIN_M / 2
-    step_m = max(GRID_STEP * resolution_m, math.sqrt(float(np.prod(high - low)) / GRID_COUNT))
+    step_m = max(GRID_STEP * resolution_m, math.sqrt(float(np.prod(high - low)) / cells))
     xs, ys = (axis.ravel() for axis in np.meshgrid(*(np.arange(a, b, step_m) for a, b in zip(low, high, strict=True))))
     return xs, ys, np.full(len(xs), float(array.near_height_m.mean())), step_m
 
