@@ -19,6 +19,7 @@ MAX_TRIPLES = 300
 OPEN_GATE = 30.0  # refuses nothing
 SURE_COUNT = 6
 SURE_COST = 3.0
+BELOW_SIGMAS = 0.1
 
 
 @kernel
@@ -152,6 +153,8 @@ def search(
         theta[0] = found[k, 0] + mean[5] * (found[k, 2] - mean_t)
         theta[1] = found[k, 1] + mean[6] * (found[k, 2] - mean_t)
         theta[2] = found[k, 2] * REFERENCE_SPEED_M_S
+        # Sensors at one height make a saddle in their plane, from which height never leaves: people fire from below.
+        theta[3] = mean[3] - BELOW_SIGMAS / math.sqrt(precision[3])
         slow[:] = theta
         judge(px, py, pz, t, wide, theta, gate, weights, residuals)
         misfits[k] = _descend(px, py, pz, t, s, theta, mean, precision, gate, agreed, weights, residuals)

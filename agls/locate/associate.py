@@ -299,7 +299,8 @@ class Associator:
             )
         if not final:
             return [shot]
-        suspects = self.slow.feed(solution, sensors, pick_s, shot.origin_ns)
+        positions_m = self.array.positions_m[sensors]
+        suspects = self.slow.feed(solution, sensors, positions_m, sigma_s, pick_s, shot.origin_ns)
         return [shot, *(self._suspected(suspect) for suspect in suspects)]
 
     def _no_ellipse(self, solution: Solution, right: int) -> bool:

@@ -26,7 +26,9 @@ PLACES = 200  # how many shots are remembered to tell like places
 PRIOR_SHOTS = 20.0  # the configured path term counts as much as so many places
 FEWEST = 6  # arrivals from which a shot's residuals say something
 AIR_M_S_PER_ROOT_S = 0.03  # the air wanders: 1 m/s in 20 minutes
-SUSPECT_S, SUSPECT_SIGMAS, SUSPECT_PLACES = 0.010, 4.0, 4
+SUSPECT_S, SUSPECT_SIGMAS, SUSPECT_PLACES = 0.010, 5.0, 15  # off by so much, so surely, at so many places
+REMEMBERED = 50  # places a node's residuals are remembered of
+LEAST_FREE = 0.6  # an arrival that pulls the fit more than this lets it, is not magnified further
 SPREAD_S = 0.010  # residuals of an honest node scatter so much from place to place, unless seen otherwise
 
 
@@ -56,7 +58,7 @@ class SlowState:
         self._path_mass = PRIOR_SHOTS
         self._path_square = PRIOR_SHOTS * path_sigma_s**2
         self._places: deque[tuple[float, float]] = deque(maxlen=PLACES)
-        self._residuals: dict[int, deque[tuple[float, float]]] = {}
+        self._residuals: dict[int, deque[float]] = {}
         self._named: set[int] = set()
         self._last_ns: int | None = None
 
@@ -71,7 +73,10 @@ class SlowState:
         """
         return math.sqrt(self._path_square / self._path_mass)
 
-    def feed(self, solution: Solution, sensors: NDArray[np.int64], pick_s: Floats, origin_ns: int) -> list[Suspect]:
+    def feed(
+        self, solution: Solution, sensors: NDArray[np.int64], positions_m: Floats, sigma_s: Floats, pick_s: Floats,
+        origin_ns: int,
+    ) -> list[Suspect]:  # fmt: skip
         """Learn from a decided shot.
 
         Parameters
@@ -80,6 +85,10 @@ class SlowState:
             The shot as located.
         sensors : numpy.ndarray, shape (n,)
             Indices of its sensors.
+        positions_m : numpy.ndarray, shape (n, 3)
+            Their places [m].
+        sigma_s : numpy.ndarray, shape (n,)
+            Standard deviations of its arrivals, paths and picks together [s].
         pick_s : numpy.ndarray, shape (n,)
             Standard deviations of its picks [s].
         origin_ns : int
@@ -99,7 +108,7 @@ class SlowState:
         share = 1.0 / (1.0 + like)
         self._learn_path(solution, pick_s, good, share)
         self._learn_air(solution, share, origin_ns)
-        return self._watch(solution, sensors) if like == 0 else []
+        return self._watch(sensors, _left_out_s(solution, positions_m, sigma_s)) if like == 0 else []
 
     def _learn_path(self, solution: Solution, pick_s: Floats, good: NDArray[np.bool_], share: float) -> None:
         """Take what residuals have left over the picks, made up for the unknowns that were fitted to them."""
@@ -128,23 +137,38 @@ class SlowState:
             wind_sigma_m_s=min(new_w, self.report.wind_sigma_m_s),
         )
 
-    def _watch(self, solution: Solution, sensors: NDArray[np.int64]) -> list[Suspect]:
-        """Remember each node's residual at a new place, and name those that are off everywhere."""
-        suspects = []
-        for sensor, residual in zip(sensors.tolist(), solution.residuals_s.tolist(), strict=True):
-            own = self._residuals.setdefault(sensor, deque(maxlen=50))
-            own.append((residual, 1.0))
-            values = np.array([value for value, _ in own])
-            middle = float(np.median(values))
-            scatter = max(1.4826 * float(np.median(np.abs(values - middle))), 0.5 * SPREAD_S)
-            sigma = scatter / math.sqrt(len(values))
-            off = len(values) >= SUSPECT_PLACES and abs(middle) > max(SUSPECT_S, SUSPECT_SIGMAS * sigma)
-            if off and sensor not in self._named:
-                self._named.add(sensor)
-                suspects.append(Suspect(sensor, middle, sigma))
-            elif not off:
-                self._named.discard(sensor)
-        return suspects
+    def _watch(self, sensors: NDArray[np.int64], residuals_s: Floats) -> list[Suspect]:
+        """Remember each node's residual at a new place, and name the one that is off most everywhere.
+
+        Only the worst: an offset that the fit spreads over its neighbours must not have them blamed.
+        """
+        for sensor, residual in zip(sensors.tolist(), residuals_s.tolist(), strict=True):
+            self._residuals.setdefault(sensor, deque(maxlen=REMEMBERED)).append(residual)
+        off = [one for sensor in self._residuals if (one := self._off(sensor)) is not None]
+        worst = max(off, key=lambda one: abs(one.offset_s) / one.sigma_s, default=None)
+        self._named &= {one.sensor for one in off}
+        if worst is None or worst.sensor in self._named:
+            return []
+        self._named.add(worst.sensor)
+        return [worst]
+
+    def _off(self, sensor: int) -> Suspect | None:
+        values = np.array(self._residuals[sensor])
+        if len(values) < SUSPECT_PLACES:
+            return None
+        middle = float(np.median(values))
+        scatter = max(1.4826 * float(np.median(np.abs(values - middle))), 0.5 * SPREAD_S)
+        sigma = scatter / math.sqrt(len(values))
+        return Suspect(sensor, middle, sigma) if abs(middle) > max(SUSPECT_S, SUSPECT_SIGMAS * sigma) else None
+
+
+def _left_out_s(solution: Solution, positions_m: Floats, sigma_s: Floats) -> Floats:
+    """Predict each arrival from the others: what it is off by had it not pulled the fit towards itself [s]."""
+    away = positions_m - np.array([solution.x_m, solution.y_m, solution.z_m])
+    toward = away / np.linalg.norm(away, axis=1, keepdims=True)
+    slope = np.column_stack([-toward / solution.air.sound_speed_m_s, np.ones(len(away))])
+    leverage = np.einsum("ij,jk,ik->i", slope, solution.covariance, slope) / sigma_s**2 * solution.weights
+    return np.asarray(solution.residuals_s / np.clip(1.0 - leverage, LEAST_FREE, 1.0))
 
 
 def _blend(before: float, after: float, share: float) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from agls.physics import sound_speed_m_s, wind_vector_m_s
 GATE = 4.0  # standard deviations at which an arrival is as likely wrong as right
 MIN_ARRIVALS = 3
 MODES = 6
+OTHER_M = 1.0  # places nearer than this are one
 OTHER_NATS = 5.0  # places less likely than exp(-5) of the best are not worth a dispatcher's time
 _PLACE = np.ix_([0, 1, 3, 2], [0, 1, 3, 2])
 _SCALES = np.outer([1.0, 1.0, 1.0, 1.0 / REFERENCE_SPEED_M_S], [1.0, 1.0, 1.0, 1.0 / REFERENCE_SPEED_M_S])
@@ -214,12 +215,16 @@ def _known(air: Air) -> Floats:
 
 
 def _others(thetas: Floats, misfits: Floats, middle: Floats, count: int) -> tuple[tuple[float, float, float], ...]:
-    """List the places that fit almost as well as the best, with their odds against it."""
-    return tuple(
-        (float(thetas[k, 0] + middle[0]), float(thetas[k, 1] + middle[1]), float(np.exp(misfits[0] - misfits[k])))
-        for k in range(1, count)
-        if misfits[k] - misfits[0] < OTHER_NATS and np.hypot(*(thetas[k, :2] - thetas[0, :2])) > 1.0
-    )
+    """List the places that fit almost as well as the best, each once, with their odds against it."""
+    told = [thetas[0, :2]]
+    out: list[tuple[float, float, float]] = []
+    for k in range(1, count):
+        near = min(float(np.hypot(*(thetas[k, :2] - other))) for other in told) < OTHER_M
+        if misfits[k] - misfits[0] < OTHER_NATS and not near:
+            told.append(thetas[k, :2])
+            x_m, y_m = (thetas[k, :2] + middle[:2]).tolist()
+            out.append((x_m, y_m, math.exp(misfits[0] - misfits[k])))
+    return tuple(out)
 
 
 def _checked(positions_m: Floats, toa_s: Floats, sigma_s: Floats) -> tuple[Floats, Floats, Floats]:

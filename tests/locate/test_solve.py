@@ -198,7 +198,6 @@ def test_rooms_cities_and_hills_are_solved_alike(side_m: float) -> None:
     assert np.hypot(*off) < 0.01 * side_m
 
 
-@pytest.mark.xfail(strict=False, reason="sensors at one height: the plane through them is a saddle that is never left")
 def test_a_room_whose_microphones_hang_at_one_height_is_covered_too() -> None:
     rng = np.random.default_rng(0)
     inside = 0
@@ -211,7 +210,6 @@ def test_a_room_whose_microphones_hang_at_one_height_is_covered_too() -> None:
     assert inside >= 50
 
 
-@pytest.mark.xfail(strict=False, reason="two modes may refine to one place")
 def test_no_other_place_is_told_twice() -> None:
     positions = np.array([[0, 0, 8], [100, 1, 8], [200, -1, 8], [300, 0, 8]], dtype=float)
     source = np.array([150.0, 200.0, 1.5])
