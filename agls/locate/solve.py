@@ -187,7 +187,7 @@ def solve_batch(
     Returns
     -------
     places : numpy.ndarray, shape (k, 4)
-        x, y, z [m] and origin time [s]; nan where there is no solution.
+        Place [m] (x, y, z) and origin time [s]; nan where there is no solution.
     covariances : numpy.ndarray, shape (k, 4, 4)
         Of these.
     misfits : numpy.ndarray, shape (k,)
