@@ -25,13 +25,14 @@ from agls.config import SiteConfig
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
 from agls.locate.region import region95
-from agls.locate.search import Array, Found, Picks, find_shots
+from agls.locate.search import Array, Found, Idle, Picks, find_shots
 from agls.locate.slow import SlowState, Suspect
 from agls.locate.solve import Air, Height, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
 
 EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
+BUSY_COUNT = 100  # detections that can be looked through in a moment
 # Before all could have heard, less speaks against a wrong combination: ask for more in favour, and expect what the
 # network delivers at once to have come.
 EARLY_NATS = 5.0
@@ -118,6 +119,8 @@ class Associator:
         self.held: list[_Held] = []
         self.by_key: dict[Key, _Held] = {}
         self.past: list[_Group] = []
+        self.idle = Idle.at_first(len(ids))
+        self.idle_until_ns: int | None = None
         self.told: list[_Told] = []
         self.look_ns = NEVER_NS
         self.looked_ns = -NEVER_NS
@@ -143,7 +146,7 @@ class Associator:
         held = _Held(detection.toa_ns, key, self.index[detection.sensor_id], detection, now_ns)
         insort(self.held, held)
         self.by_key[key] = held
-        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + EARLY_EVERY_NS))
+        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + self._pause_ns()))
         if len(self.held) <= self.settings.max_pending_count:
             return []
         shed = self.held[0]
@@ -171,6 +174,10 @@ class Associator:
                 return out
             step = self._decide if decide_ns <= self.look_ns else self._look
             out += [(due_ns, item) for item in step(due_ns)]
+
+    def _pause_ns(self) -> int:
+        """Say how long to pause between looks: longer the more there is to look through, or they would never end."""
+        return int(EARLY_EVERY_NS * max(1.0, (len(self.held) / BUSY_COUNT) ** 2))
 
     def _decide_ns(self) -> int:
         """Say when the first zone can be decided: nothing of it, nor of a rival's, can still come."""
@@ -225,6 +232,9 @@ class Associator:
         self._release([held for group in decided for held in group.members])
         idle = self.held[: bisect_left(self.held, zone_end_ns + 1, key=lambda held: held.toa_ns)]
         self._release(idle)
+        since_ns = zone_end_ns - self.zone_ns if self.idle_until_ns is None else self.idle_until_ns
+        self.idle = self.idle.after(len(idle), max(zone_end_ns - since_ns, 0) / NS_PER_S * len(self.index))
+        self.idle_until_ns = zone_end_ns
         past = [group for group in self.past if group.members[-1].toa_ns > zone_end_ns - CONTEXT_NS]
         self.past = past + decided
         return out + [_rejected("unassociated", held.detection) for held in idle]
@@ -250,7 +260,9 @@ class Associator:
         llr = np.array([one.detection.llr.get("gunshot", 0.0) for one in rows])
         picks = Picks(sensor, toa_s, sigma_s, level_db, llr)
         decided = _decided(self.past, len(window), reference_ns)
-        found = find_shots(picks, self.array, self.slow.air, self.settings, horizon_s, decided, thorough=thorough)
+        found = find_shots(
+            picks, self.array, self.slow.air, self.settings, horizon_s, decided, thorough=thorough, idle=self.idle
+        )
         return [_Group(shot, tuple(rows[k] for k in shot.members), reference_ns) for shot in found]
 
     def _tell(self, groups: list[_Group], now_ns: int, *, final: bool) -> tuple[list[Shot | Rejection], list[_Told]]:
@@ -283,6 +295,8 @@ class Associator:
         sigma_s = np.hypot(pick_s, self.slow.path_sigma_s)
         gate = LOCATE_GATE if len(sensors) >= MANY else FEW_GATE
         solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, self.slow.air, gate=gate)
+        if isinstance(solution, Solution) and (air := self.slow.air_for(solution)) is not self.slow.air:
+            solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, air, gate=gate)
         first = group.members[0].detection
         if isinstance(solution, NoSolution):
             return [_rejected(solution.reason, first, f"{len(group.members)} detections agreed")]

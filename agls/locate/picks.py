@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,8 @@ from agls.locate._kernels import Floats
 from agls.locate._search import Ints
 
 NEIGHBOURS = 6  # two of them that hear a shot after the sensor itself propose it: hardly any shot has no such three
+QUIET_PER_S, QUIET_S = 0.05, 5.0  # a street before it has been listened to: as if quiet for some seconds
+MEMORY_S = 600.0  # how long what came before counts
 AROUND = 3  # sensors whose heights say how high the ground is between them
 
 
@@ -144,3 +147,56 @@ class Found:
     members: tuple[int, ...]
     score: float
     surplus: float
+
+
+@dataclass(frozen=True)
+class Idle:
+    """What sensors report without a shot: how many picks, in how many seconds of how many sensors.
+
+    Attributes
+    ----------
+    count : float
+        Picks that belonged to no shot.
+    sensor_s : float
+        Time in which they came, summed over the sensors [s].
+    sensors : int
+        How many sensors there are.
+    """
+
+    count: float
+    sensor_s: float
+    sensors: int
+
+    @classmethod
+    def at_first(cls, sensors: int) -> Idle:
+        """Assume a quiet street, as if it had been listened to for a few seconds.
+
+        Parameters
+        ----------
+        sensors : int
+            How many sensors there are.
+
+        Returns
+        -------
+        Idle
+            One impulse in twenty seconds at each.
+        """
+        return cls(QUIET_PER_S * QUIET_S * sensors, QUIET_S * sensors, sensors)
+
+    def after(self, count: int, sensor_s: float) -> Idle:
+        """Add what came since, and forget what is long past.
+
+        Parameters
+        ----------
+        count : int
+            Further picks that belonged to no shot.
+        sensor_s : float
+            Time in which they came, summed over the sensors [s].
+
+        Returns
+        -------
+        Idle
+            The sum.
+        """
+        keep = math.exp(-sensor_s / (MEMORY_S * self.sensors))
+        return Idle(keep * self.count + count, keep * self.sensor_s + sensor_s, self.sensors)

@@ -20,12 +20,12 @@ from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
 from agls.locate._search import Bools, Ints
 from agls.locate.burst import find_bursts
 from agls.locate.choose import choose
-from agls.locate.picks import Array, Found, Picks
+from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
 from agls.locate.solve import Air, Solution, solve
 from agls.locate.window import Window, open_window
 
-__all__ = ["Array", "Found", "Picks", "find_shots"]
+__all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
 
 TRIPLES = 1500  # tried at each pick: in dense fire the nearest sensors' are enough
 CLEAR_NATS = 10.0  # a shot that brings so much more than it must is not made of others' picks
@@ -36,7 +36,10 @@ POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
 # shots that so many sensors heard. What shots share does not average out: it is never known better than a share.
 BLUR_S, BLUR_SIGMAS = 1.0, 2.0
 LEARN_SENSORS, LEARN_SHOTS, LEARN_MOST, LEARN_LEAST = 6, 2, 25, 0.3
-LONE_NATS = 12.0  # where nothing else was fired, a shot is unlikely: one in hours, not one in seconds
+# Where nothing else was fired a shot must bring so much more, at one impulse a second at each sensor; three arrivals
+# make a place, so chance grows with the cube of the impulses.
+LONE_NATS, TRIPLE, LONE_LEAST, LONE_MOST = 12.0, 3.0, 2.0, 16.0
+ALONG_S = 5.0  # shots so near in time come along with each other
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
 ECHO_LAG_S = 1.0  # an echo's lag is short,
@@ -53,6 +56,7 @@ def find_shots(
     decided: Sequence[Found] = (),
     *,
     thorough: bool = True,
+    idle: Idle | None = None,
 ) -> list[Found]:
     """Find the shots that explain picks, each pick in at most one.
 
@@ -72,6 +76,8 @@ def find_shots(
         Shots decided before, whose members are among `picks`; their echoes may be, too.
     thorough : bool, optional
         Whether to look for bursts so dense that no shot of theirs stands out alone.
+    idle : Idle, optional
+        What the sensors reported before without a shot.
 
     Returns
     -------
@@ -80,28 +86,21 @@ def find_shots(
     """
     if len(picks.toa_s) < settings.min_sensors_count or len(array.sensor_ids) < settings.min_sensors_count:
         return []
-    found = _find(picks, array, air, settings, horizon_s, decided, thorough=thorough)
+    idle = idle or Idle.at_first(len(array.sensor_ids))
+    found = _find(picks, array, air, settings, horizon_s, decided, thorough, idle)
     learned = _learned_air(found, picks, array, air, settings)
     if learned is None:
         return found
-    again = _find(picks, array, learned, settings, horizon_s, decided, thorough=thorough)
+    again = _find(picks, array, learned, settings, horizon_s, decided, thorough, idle)
     return max(found, again, key=lambda shots: sum(shot.surplus for shot in shots))
 
 
 def _find(
-    picks: Picks,
-    array: Array,
-    air: Air,
-    settings: Locating,
-    horizon_s: float,
-    decided: Sequence[Found],
-    *,
-    thorough: bool,
-) -> list[Found]:
+    picks: Picks, array: Array, air: Air, settings: Locating, horizon_s: float, decided: Sequence[Found],
+    thorough: bool, idle: Idle,
+) -> list[Found]:  # fmt: skip
     """Find shots under one prior of the air."""
     window = open_window(picks, array, air, settings, horizon_s, decided)
-    if not decided:
-        window = replace(window, doubt_nats=LONE_NATS)
     shots = list(decided)
     for search in (_clear, find_bursts, _competing, _competing) if thorough else (_clear, _competing):
         if (~window.taken).sum() < window.fewest:
@@ -110,7 +109,28 @@ def _find(
         shots += more
         if more:
             window = replace(window, doubt_nats=BESIDE_BURST_NATS if search is find_bursts else 0.0)
-    return _without_repeated_echoes(shots[len(decided) :], decided)
+    found = _without_repeated_echoes(shots[len(decided) :], decided)
+    return _unlikely_by_chance(found, window, decided, idle)
+
+
+def _unlikely_by_chance(found: list[Found], window: Window, decided: Sequence[Found], idle: Idle) -> list[Found]:
+    """Leave out lone shots that what sensors report anyway would make by chance, now and then.
+
+    Gunfire comes once in hours, not once in seconds, and the more impulses there are, the more combinations of them
+    are tried. But one shot makes the next likely: only the best of each few seconds must bring so much.
+    """
+    explained = window.picks_of([*found, *decided])
+    free = np.sort(window.t[~explained])
+    kept: list[Found] = []
+    for shot in sorted(found, key=lambda one: -one.surplus):
+        if not any(abs(other.origin_s - shot.origin_s) < ALONG_S for other in [*kept, *decided]):
+            began = float(window.t[window.rank[shot.members[0]]])
+            before = idle.count + float(np.searchsorted(free, began))
+            rate = before / (idle.sensor_s + began * len(window.array.near))
+            if shot.surplus < min(max(LONE_NATS + TRIPLE * math.log(rate), LONE_LEAST), LONE_MOST):
+                continue
+        kept.append(shot)
+    return sorted(kept, key=lambda shot: shot.origin_s)
 
 
 def _learned_air(found: list[Found], picks: Picks, array: Array, air: Air, settings: Locating) -> Air | None:
@@ -143,7 +163,7 @@ def _air_of(shot: Found, picks: Picks, array: Array, air: Air, settings: Locatin
 def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take, in order of time, the shots that nearly every sensor heard: there is nothing to weigh."""
     cost = window.cost_nats(1)
-    thetas, members, scores, clear, used = _proposals(window, cost - window.doubt_nats + CLEAR_NATS)
+    thetas, members, scores, clear, used = _proposals(window, cost + CLEAR_NATS)
     found = [
         window.found(thetas[i], float(thetas[i, 2]) / REFERENCE_SPEED_M_S, members[i], float(scores[i]), cost)
         for i in np.flatnonzero(clear)

@@ -1,7 +1,7 @@
 """What a hub learns over shots: the air, how paths scatter, and which node's clock is off.
 
 All of it changes slowly and is updated only when a shot is decided, in order of origin time, so it does not depend on
-the order in which detections came. Shots from one place share their paths: each further one teaches less.
+the order in which detections came. Shots from one place share their paths: only the first of them teaches.
 
 A uniform wind delays arrivals like a plane of clock offsets, so the two cannot be told apart from arrivals alone. The
 weather report decides: the air is what explains most within what the report allows, and an offset is what one node has
@@ -57,7 +57,7 @@ class SlowState:
         self.air = air
         self._path_mass = PRIOR_SHOTS
         self._path_square = PRIOR_SHOTS * path_sigma_s**2
-        self._places: deque[tuple[float, float]] = deque(maxlen=PLACES)
+        self._places: deque[tuple[float, float, Air]] = deque(maxlen=PLACES)
         self._residuals: dict[int, deque[float]] = {}
         self._named: set[int] = set()
         self._last_ns: int | None = None
@@ -102,39 +102,56 @@ class SlowState:
         good = solution.weights > 0.5
         if good.sum() < FEWEST:
             return []
-        place = (solution.x_m, solution.y_m)
-        like = sum(math.dist(place, other) < LIKE_M for other in self._places)
-        self._places.append(place)
-        share = 1.0 / (1.0 + like)
-        self._learn_path(solution, pick_s, good, share)
-        self._learn_air(solution, share, origin_ns)
-        return self._watch(sensors, _left_out_s(solution, positions_m, sigma_s)) if like == 0 else []
+        if self._like(solution) is not None:
+            return []  # its paths, and with them its errors, are those of a shot that has taught already
+        self._places.append((solution.x_m, solution.y_m, self.air))
+        self._learn_path(solution, pick_s, good)
+        self._learn_air(solution, origin_ns)
+        return self._watch(sensors, _left_out_s(solution, positions_m, sigma_s))
 
-    def _learn_path(self, solution: Solution, pick_s: Floats, good: NDArray[np.bool_], share: float) -> None:
+    def air_for(self, solution: Solution) -> Air:
+        """Say what is known of the air by shots from elsewhere.
+
+        A shot from a place that has taught the air must not be located by what that place taught: its own path errors
+        would confirm themselves, and its ellipse shrink.
+
+        Parameters
+        ----------
+        solution : Solution
+            The shot, as located by all that is known.
+
+        Returns
+        -------
+        Air
+            The air as it was known before its place taught.
+        """
+        like = self._like(solution)
+        return self.air if like is None else like
+
+    def _like(self, solution: Solution) -> Air | None:
+        """Find the air known before a like place taught."""
+        place = (solution.x_m, solution.y_m)
+        return next((air for x_m, y_m, air in self._places if math.dist(place, (x_m, y_m)) < LIKE_M), None)
+
+    def _learn_path(self, solution: Solution, pick_s: Floats, good: NDArray[np.bool_]) -> None:
         """Take what residuals have left over the picks, made up for the unknowns that were fitted to them."""
         free = good.sum() - 3.0 - 1.0  # place, origin time, and about one for the air within its prior
         left = float((solution.residuals_s[good] ** 2).sum() / free - (pick_s[good] ** 2).mean())
-        self._path_square += share * min(max(left, 0.0), (5.0 * self.path_sigma_s) ** 2)
-        self._path_mass += share
+        self._path_square += min(max(left, 0.0), (5.0 * self.path_sigma_s) ** 2)
+        self._path_mass += 1.0
 
-    def _learn_air(self, solution: Solution, share: float, origin_ns: int) -> None:
+    def _learn_air(self, solution: Solution, origin_ns: int) -> None:
         """Make what a shot says of the air the next one's prior, never surer than its wandering allows."""
         gone_s = 0.0 if self._last_ns is None else max(origin_ns - self._last_ns, 0) / 1e9
         self._last_ns = origin_ns
         wander = AIR_M_S_PER_ROOT_S * math.sqrt(gone_s)
-        before = self.air
-        sigma_c = math.hypot(before.sound_speed_sigma_m_s, wander)
-        sigma_w = math.hypot(before.wind_sigma_m_s, wander)
-        after_c, after_w = solution.air.sound_speed_sigma_m_s, solution.air.wind_sigma_m_s
-        new_c, step_c = _blend(sigma_c, after_c, share)
-        new_w, step_w = _blend(sigma_w, after_w, share)
+        found = solution.air
         self.air = msgspec.structs.replace(
-            before,
-            sound_speed_m_s=before.sound_speed_m_s + step_c * (solution.air.sound_speed_m_s - before.sound_speed_m_s),
-            east_m_s=before.east_m_s + step_w * (solution.air.east_m_s - before.east_m_s),
-            north_m_s=before.north_m_s + step_w * (solution.air.north_m_s - before.north_m_s),
-            sound_speed_sigma_m_s=min(new_c, self.report.sound_speed_sigma_m_s),
-            wind_sigma_m_s=min(new_w, self.report.wind_sigma_m_s),
+            found,
+            sound_speed_sigma_m_s=min(
+                math.hypot(found.sound_speed_sigma_m_s, wander), self.report.sound_speed_sigma_m_s
+            ),
+            wind_sigma_m_s=min(math.hypot(found.wind_sigma_m_s, wander), self.report.wind_sigma_m_s),
         )
 
     def _watch(self, sensors: NDArray[np.int64], residuals_s: Floats) -> list[Suspect]:
@@ -169,10 +186,3 @@ def _left_out_s(solution: Solution, positions_m: Floats, sigma_s: Floats) -> Flo
     slope = np.column_stack([-toward / solution.air.sound_speed_m_s, np.ones(len(away))])
     leverage = np.einsum("ij,jk,ik->i", slope, solution.covariance, slope) / sigma_s**2 * solution.weights
     return np.asarray(solution.residuals_s / np.clip(1.0 - leverage, LEAST_FREE, 1.0))
-
-
-def _blend(before: float, after: float, share: float) -> tuple[float, float]:
-    """Say how sure one is with a share of the news, and how far of the way to what it says to go."""
-    news = max(after**-2 - before**-2, 0.0)
-    precision = before**-2 + share * news
-    return precision**-0.5, share * (news / precision) / max(news * after**2, 1e-12) if news > 0 else 0.0
