@@ -13,6 +13,7 @@ from agls.locate.solve import Air, Height, Solution, prior
 CORNERS = 36
 HALF_CHI2_95_2D = 2.995732273553991
 FARTHEST_M = 20_000.0
+LEAST_M = 0.01
 OPEN_GATE = 30.0
 
 
@@ -21,7 +22,8 @@ def region95(
 ) -> Floats:
     """Walk from a place in all directions until the arrivals contradict.
 
-    In each direction the farthest place that is not less likely than 95 % allows (by the profile of the likelihood over
+    The directions are spread evenly over the ellipse, so that a long thin region has its corners where it bends. In
+    each direction the farthest place that is not less likely than 95 % allows (by the profile of the likelihood over
     origin time, height and air) is a corner.
 
     Parameters
@@ -49,37 +51,34 @@ def region95(
     start = mean.copy()
     start[2], start[3] = 0.0, solution.z_m
     start[4], start[5], start[6] = solution.air.sound_speed_m_s, solution.air.east_m_s, solution.air.north_m_s
+    values, vectors = np.linalg.eigh(solution.covariance[:2, :2])
+    angles = 2.0 * np.pi * np.arange(CORNERS) / CORNERS
+    spokes = np.column_stack([np.cos(angles), np.sin(angles)]) * np.sqrt(np.maximum(values, LEAST_M**2)) @ vectors.T
     corners = np.empty((CORNERS, 2))
     t = np.ascontiguousarray(toa_s[good] - solution.origin_s)
-    _corners(px, py, pz, t, np.ascontiguousarray(sigma_s[good]), start, mean, precision, corners)
+    _corners(px, py, pz, t, np.ascontiguousarray(sigma_s[good]), start, mean, precision, spokes, corners)
     return np.asarray(corners + middle[:2])
 
 
 @kernel
 def _corners(
-    px: Floats,
-    py: Floats,
-    pz: Floats,
-    t: Floats,
-    s: Floats,
-    start: Floats,
-    mean: Floats,
-    precision: Floats,
-    out: Floats,
-) -> None:
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, start: Floats, mean: Floats, precision: Floats,
+    spokes: Floats, out: Floats,
+) -> None:  # fmt: skip
     fixed, pull = mean.copy(), precision.copy()
     pull[0] = pull[1] = 1e8  # holds the place where it is put
     weights, residuals = np.empty(t.size), np.empty(t.size)
     theta = np.empty(PARAMETERS)
     for corner in range(out.shape[0]):
-        angle = 2.0 * math.pi * corner / out.shape[0]
-        low, high = 0.0, FARTHEST_M
+        along_x, along_y = spokes[corner]
+        limit = FARTHEST_M / math.hypot(along_x, along_y)
+        low, high = 0.0, limit
         floor = 0.0
         for step in range(26):
-            away = 0.0 if step == 0 else (min(2.0 * low + 1.0, high) if high == FARTHEST_M else 0.5 * (low + high))
+            away = 0.0 if step == 0 else (min(2.0 * low + 1.0, high) if high == limit else 0.5 * (low + high))
             theta[:] = start
-            theta[0] = fixed[0] = away * math.cos(angle)
-            theta[1] = fixed[1] = away * math.sin(angle)
+            theta[0] = fixed[0] = away * along_x
+            theta[1] = fixed[1] = away * along_y
             origin = 0.0
             for i in range(t.size):
                 origin += (t[i] - math.hypot(px[i] - theta[0], py[i] - theta[1]) / theta[4]) / t.size
@@ -91,6 +90,6 @@ def _corners(
                 low = away
             else:
                 high = away
-            if low >= FARTHEST_M or high - low < 0.01 * high + 0.05:
+            if low >= limit or high - low < 0.01 * high:
                 break
-        out[corner, 0], out[corner, 1] = low * math.cos(angle), low * math.sin(angle)
+        out[corner, 0], out[corner, 1] = low * along_x, low * along_y
