@@ -32,7 +32,7 @@ from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
 
 EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
-BUSY_COUNT = 100  # detections that can be looked through in a moment
+BUSY_COUNT = 150  # detections that can be looked through in a moment
 # Before all could have heard, less speaks against a wrong combination: ask for more in favour, and expect what the
 # network delivers at once to have come.
 EARLY_NATS = 5.0
@@ -146,7 +146,7 @@ class Associator:
         held = _Held(detection.toa_ns, key, self.index[detection.sensor_id], detection, now_ns)
         insort(self.held, held)
         self.by_key[key] = held
-        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + self._pause_ns()))
+        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + EARLY_EVERY_NS))
         if len(self.held) <= self.settings.max_pending_count:
             return []
         shed = self.held[0]
@@ -175,10 +175,6 @@ class Associator:
             step = self._decide if decide_ns <= self.look_ns else self._look
             out += [(due_ns, item) for item in step(due_ns)]
 
-    def _pause_ns(self) -> int:
-        """Say how long to pause between looks: longer the more there is to look through, or they would never end."""
-        return int(EARLY_EVERY_NS * max(1.0, (len(self.held) / BUSY_COUNT) ** 2))
-
     def _decide_ns(self) -> int:
         """Say when the first zone can be decided: nothing of it, nor of a rival's, can still come."""
         if not self.held:
@@ -187,6 +183,9 @@ class Associator:
 
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
+        if len(self.held) > BUSY_COUNT:
+            self.look_ns, self.looked_ns = NEVER_NS, now_ns
+            return []  # too much to look through twice; what is here is told when it is decided
         horizon_ns = now_ns - min(self.settle_ns, EARLY_SETTLE_NS)
         found = self._find(self.held, horizon_ns, thorough=False)
         ripe_ns = [self._ripe_ns(group, found) for group in found]

@@ -88,7 +88,7 @@ def find_shots(
         return []
     idle = idle or Idle.at_first(len(array.sensor_ids))
     found = _find(picks, array, air, settings, horizon_s, decided, thorough, idle)
-    learned = _learned_air(found, picks, array, air, settings)
+    learned = _learned_air(found, picks, array, air, settings) if thorough else None
     if learned is None:
         return found
     again = _find(picks, array, learned, settings, horizon_s, decided, thorough, idle)
