@@ -233,7 +233,7 @@ class Connection:
         self._connected = threading.Event()
         self._inbox: queue.Queue[tuple[Received, _Receipt]] = queue.Queue(self._limit_count)
         self._handed_out: list[_Receipt] = []
-        self._refused = False
+        self._refused_on = -1  # the connection on which there was last no room
         self._last_received_ns = 0
         self._username = mqtt.username
         self._trouble = ""  # why the broker cannot be reached, as last told
@@ -383,7 +383,7 @@ class Connection:
                 self._hand_out(found, self._inbox.get_nowait())
         except queue.Empty:
             pass
-        if self._refused and not found:
+        if self._refused_on == self._connection and not found:
             self._connect_anew()
         return found
 
@@ -396,8 +396,10 @@ class Connection:
             self._client.ack(receipt.mid, receipt.qos)
 
     def _connect_anew(self) -> None:
-        """Break the connection, so that the broker sends again what was refused for want of room."""
-        self._refused = False
+        """Break the connection, so that the broker sends again what was refused for want of room.
+
+        Only a new connection ends the want: where there was nothing to break, the next call tries again.
+        """
         line = self._client.socket()
         if isinstance(line, socket.socket):
             try:
@@ -535,7 +537,7 @@ class Connection:
             self._inbox.put_nowait((Received(record, name, self._last_received_ns), receipt))
         except queue.Full:
             self._count("inbox_full")
-            self._refused = True
+            self._refused_on = receipt.connection
 
     def _refuse(self, reason: str, name: str, payload: bytes) -> None:
         self._count(reason)
