@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import agls.locate.solve as solving
 from agls.config import Locating
 from agls.locate.associate import Associator
 from agls.locate.frame import Frame
-from agls.locate.solve import Air, Height, solve
+from agls.locate.solve import Air, Height, solve, solve_batch
 from agls.messages import NS_PER_S, Shot
 from bench.association import batch_groups
 from bench.oracle import flight_s
@@ -60,16 +59,7 @@ def least_squares_plain(positions_m: Floats, toa_s: Floats) -> Floats:
     numpy.ndarray, shape (3,)
         East, north [m] and origin time times 340 [m].
     """
-    from scipy.optimize import least_squares
-
-    flat, ranges = positions_m[:, :2], 340.0 * toa_s
-
-    def _left(theta: Floats) -> Floats:
-        away = flat - theta[:2]
-        return np.asarray(np.sqrt(away[:, 0] ** 2 + away[:, 1] ** 2) + theta[2] - ranges)
-
-    start = np.array([*flat.mean(axis=0), ranges.min()])
-    return np.asarray(least_squares(_left, start, method="lm").x)
+    return _from_the_middle(positions_m, toa_s, method="lm")
 
 
 def least_squares_robust(positions_m: Floats, toa_s: Floats) -> Floats:
@@ -87,6 +77,10 @@ def least_squares_robust(positions_m: Floats, toa_s: Floats) -> Floats:
     numpy.ndarray, shape (3,)
         East, north [m] and origin time times 340 [m].
     """
+    return _from_the_middle(positions_m, toa_s, loss="cauchy", f_scale=340.0 * SIGMA_S)
+
+
+def _from_the_middle(positions_m: Floats, toa_s: Floats, **how: Any) -> Floats:
     from scipy.optimize import least_squares
 
     flat, ranges = positions_m[:, :2], 340.0 * toa_s
@@ -96,7 +90,7 @@ def least_squares_robust(positions_m: Floats, toa_s: Floats) -> Floats:
         return np.asarray(np.sqrt(away[:, 0] ** 2 + away[:, 1] ** 2) + theta[2] - ranges)
 
     start = np.array([*flat.mean(axis=0), ranges.min()])
-    return np.asarray(least_squares(_left, start, loss="cauchy", f_scale=340.0 * SIGMA_S).x)
+    return np.asarray(least_squares(_left, start, **how).x)
 
 
 def _cases(count: int, seed: int) -> tuple[list[Floats], list[Floats], Floats]:
@@ -145,15 +139,13 @@ def measure_solve(plan: Plan) -> list[Row]:
     turns, per_turn = plan.draws(60, 15), 40
     places, heard, sources = _cases(per_turn, plan.first_seed)
     sigma, height = np.full(SENSORS, SIGMA_S), Height(1.5)
+    stacked = np.array(places), np.array(heard), np.tile(sigma, (per_turn, 1))
     works: dict[str, Callable[[], object]] = {
         "solve": lambda: [solve(at, toa, sigma, AIR, height) for at, toa in zip(places, heard, strict=True)],
         "scipy LM": lambda: [least_squares_plain(at, toa) for at, toa in zip(places, heard, strict=True)],
         "scipy Cauchy": lambda: [least_squares_robust(at, toa) for at, toa in zip(places[:4], heard[:4], strict=True)],
+        "solve_batch": lambda: solve_batch(*stacked, AIR, height),
     }
-    batch = getattr(solving, "solve_batch", None)
-    if batch is not None:
-        stacked = np.array(places), np.array(heard), np.tile(sigma, (per_turn, 1))
-        works["solve_batch"] = lambda: batch(*stacked, AIR, height)
     # Compiled by this; and speed is worth nothing where the places are wrong.
     found = {name: _places(work()) for name, work in works.items()}
     errors = {name: np.hypot(*(at - sources[: len(at)]).T) for name, at in found.items()}
@@ -167,14 +159,10 @@ def _solve_rows(names: list[str], taken: Floats, wrong: dict[str, float]) -> lis
     median = dict(zip(names, np.median(taken, axis=0).tolist(), strict=True))
     ratio = {name: taken[:, names.index("scipy LM")] / taken[:, k] for k, name in enumerate(names)}
     detail = {f"{name}_us": value for name, value in median.items()} | wrong
-    absent = "there is no solve_batch in agls.locate.solve"
     rows = [Row(f"{name}: median [us]", value, ANY, len(taken)) for name, value in median.items()]
     rows.append(_ratio_row("robust solve, public function: times faster than scipy LM", ratio["solve"], 10.0, detail))
     figure = "robust solve, in a batch: times faster than scipy LM"
-    if "solve_batch" in ratio:
-        rows.append(_ratio_row(figure, ratio["solve_batch"], 25.0, detail))
-    else:
-        rows.append(Row(figure, math.nan, Ask(low=25.0), note=absent))
+    rows.append(_ratio_row(figure, ratio["solve_batch"], 25.0, detail))
     return rows
 
 

@@ -292,10 +292,12 @@ class Associator:
         toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in group.members])
         pick_s = np.hypot(np.array([held.detection.toa_sigma_s for held in group.members]), self.survey_s[sensors])
         sigma_s = np.hypot(pick_s, self.slow.path_sigma_s)
+        positions_m = self.array.positions_m[sensors]
         gate = LOCATE_GATE if len(sensors) >= MANY else FEW_GATE
-        solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, self.slow.air, gate=gate)
+        air = self.slow.air
+        solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
         if isinstance(solution, Solution) and (air := self.slow.air_for(solution)) is not self.slow.air:
-            solution = solve(self.array.positions_m[sensors], toa_s, sigma_s, air, gate=gate)
+            solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
         first = group.members[0].detection
         if isinstance(solution, NoSolution):
             return [_rejected(solution.reason, first, f"{len(group.members)} detections agreed")]
@@ -304,15 +306,12 @@ class Associator:
             return [_rejected("too_few_agree", first, f"{right} of {len(group.members)} detections")]
         shot = self._shot(solution, group, right, now_ns)
         if final and self._no_ellipse(solution, right):
-            region = region95(
-                solution, self.array.positions_m[sensors], toa_s, sigma_s, self.slow.air, Height(solution.z_m, 10.0)
-            )
+            region = region95(solution, positions_m, toa_s, sigma_s, air, Height(solution.z_m, 10.0))
             shot = msgspec.structs.replace(
                 shot, region=tuple(self._spot(x, y, solution.z_m) for x, y in region.tolist())
             )
         if not final:
             return [shot]
-        positions_m = self.array.positions_m[sensors]
         suspects = self.slow.feed(solution, sensors, positions_m, sigma_s, pick_s, shot.origin_ns)
         return [shot, *(self._suspected(suspect) for suspect in suspects)]
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
+from agls.locate._modes import OPEN_GATE
 from agls.locate.jit import kernel
 from agls.locate.solve import Air, Height, Solution, prior
 
@@ -14,7 +15,6 @@ CORNERS = 36
 HALF_CHI2_95_2D = 2.995732273553991
 FARTHEST_M = 20_000.0
 LEAST_M = 0.01
-OPEN_GATE = 30.0
 
 
 def region95(

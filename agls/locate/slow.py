@@ -125,8 +125,7 @@ class SlowState:
         Air
             The air as it was known before its place taught.
         """
-        like = self._like(solution)
-        return self.air if like is None else like
+        return self._like(solution) or self.air
 
     def _like(self, solution: Solution) -> Air | None:
         """Find the air known before a like place taught."""
