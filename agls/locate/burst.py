@@ -23,7 +23,7 @@ from agls.locate.picks import Array, Found
 from agls.locate.places import Place, pool
 from agls.locate.window import MARGIN_M, Window
 
-STACK_FLIGHT = 12.0  # sounds in flight from which no shot stands out alone
+STACK_FLIGHT = 5.0  # sounds in flight from which no shot stands out alone
 STACKS = 8  # bursts looked for at most
 SWEEPS = 2  # of sharing out, after which hardly a pick changes hands
 GRID_COUNT = 150_000  # places that are looked at in a fraction of a second

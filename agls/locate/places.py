@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import betaln
 
 from agls.locate import _search, _select
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
@@ -23,6 +24,7 @@ POOL_ROUNDS = 3  # after which shots and pattern have found each other
 SURE_SHARE = 0.6  # shots that score so much of their place's best teach its pattern
 PATTERN_S = 0.0003  # what a pattern never tells better than: shooters move
 UNSURE_S = 0.001  # a place known from one shot predicts no delay better than this
+HEARING_SHOTS = 2.0  # distance tells as much of whether a sensor hears a place as so many shots from there
 TRUSTED = 0.5  # weight from which a delay agrees with the place's others
 
 
@@ -113,7 +115,8 @@ def pool(window: Window, theta: Floats) -> Place | None:
         place = Place(theta, delay, sigma, hit, miss, origins[enough], cost, now)
         sure = [i for i in enough if scores[i] >= SURE_SHARE * scores[enough].max()]
         theta, delay, sigma, pattern_nats = _learned(window, members[sure], origins[sure], delay, theta)
-        _, hit, miss = _predicted(window, theta)
+        hit, miss, hearing_nats = _hearing(window, members[sure], theta)
+        pattern_nats += hearing_nats
     return place
 
 
@@ -123,6 +126,20 @@ def _predicted(window: Window, theta: Floats) -> tuple[Floats, Floats, Floats]:
     delay, hit, miss = np.empty(m), np.empty(m), np.empty(m)
     _search.pattern(theta, *window.array.columns_m, *window.hearing, delay, hit, miss)
     return delay, hit, miss
+
+
+def _hearing(window: Window, members: Ints, theta: Floats) -> tuple[Floats, Floats, float]:
+    """Learn which sensors hear a place, as its pattern is learned: what a wall hides of one shot it hides of all.
+
+    Distance says how likely a sensor hears the place, once; its shots say the rest (beta-binomial). Returns the
+    log-probabilities to hear and to miss it, and what the shots had to pay to learn them [nats].
+    """
+    _, hit, _ = _predicted(window, theta)
+    heard, count = (members >= 0).sum(axis=0), len(members)
+    like, unlike = HEARING_SHOTS * np.exp(hit), HEARING_SHOTS * -np.expm1(hit)
+    share = (heard + like) / (count + HEARING_SHOTS)
+    told = heard * np.log(share) + (count - heard) * np.log1p(-share)
+    return np.log(share), np.log1p(-share), float((told - betaln(heard + like, count - heard + unlike) + betaln(like, unlike)).sum())
 
 
 def _learned(
