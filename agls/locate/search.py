@@ -23,7 +23,7 @@ from agls.locate.choose import choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
 from agls.locate.solve import Air, Solution, solve
-from agls.locate.window import Window, open_window
+from agls.locate.window import ECHO_RATE, Window, open_window
 
 __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
 
@@ -41,7 +41,9 @@ LEARN_SENSORS, LEARN_SHOTS, LEARN_MOST, LEARN_LEAST = 6, 2, 25, 0.3
 LONE_NATS, TRIPLE, LONE_LEAST, LONE_MOST = 12.0, 3.0, 2.0, 16.0
 ALONG_S = 5.0  # shots so near in time come along with each other
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
+PLACES_FIRST = 2  # places that are tried as a whole before all compete
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
+ECHO_PRIOR = 10.0  # the rate of a city counts as much as so many arrivals heard here
 ECHO_LAG_S = 1.0  # an echo's lag is short,
 SAME_LAG_S = 0.0015  # the same each time,
 ECHO_SHARE = 0.85  # and fewer sensors hear it
@@ -176,21 +178,35 @@ def _competing(window: Window, known: list[Found]) -> tuple[list[Found], Window]
     places = _proposed(window)
     if not places:
         return [], window
-    found, after = choose(window, places, known)
-    rate = _echo_rate(window, after.taken)
-    if rate > window.echo_rate:
-        found, after = choose(replace(window, echo_rate=rate), places, known)
-    return found, after
+    _, after = choose(window, places, known)
+    window = replace(window, echo_rate=_echo_rate(window, after.taken))
+    first = sorted((place for place in places if len(place.origins) > 1), key=lambda place: -place.worth)
+    plans = [choose(window, places, known)]
+    plans += [_place_first(window, place, places, known) for place in first[:PLACES_FIRST]]
+    return max(plans, key=lambda plan: sum(shot.surplus for shot in plan[0]))
+
+
+def _place_first(
+    window: Window, place: Place, places: list[Place], known: list[Found]
+) -> tuple[list[Found], Window]:
+    """Take all shots of one place first, and let the others compete for what is left.
+
+    Best first, a shot of a burst that happens to fit well alone takes picks of its neighbours, and no likelihood
+    of the burst is ever seen.
+    """
+    own, after = choose(window, [place], known)
+    rest, after = choose(after, places, [*known, *own])
+    return sorted(own + rest, key=lambda shot: shot.origin_s), after
 
 
 def _echo_rate(window: Window, used: Bools) -> float:
-    """Count the unexplained picks that follow a direct arrival here, beyond what comes anyway."""
+    """Learn how many unexplained picks follow a direct arrival here, beyond what comes anyway: a street or a field."""
     after = before = 0
     for first, past in pairwise(window.start):
         own, rest = window.t[first:past][used[first:past]], window.t[first:past][~used[first:past]]
         after += int((np.searchsorted(rest, own + ECHO_SPAN_S) - np.searchsorted(rest, own)).sum())
         before += int((np.searchsorted(rest, own) - np.searchsorted(rest, own - ECHO_SPAN_S)).sum())
-    return max(after - before, 0) / max(int(used.sum()), 1)
+    return (max(after - before, 0) + ECHO_PRIOR * ECHO_RATE) / (int(used.sum()) + ECHO_PRIOR)
 
 
 def _proposed(window: Window) -> list[Place]:
