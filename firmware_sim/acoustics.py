@@ -56,14 +56,14 @@ class Pulse:
 
     Attributes
     ----------
-    first_index : int
-        Index of the first sample since the scene began.
-    pressure_pa : numpy.ndarray, shape (frames,), float32
-        Sound pressure [Pa].
+    time_s : float
+        When it begins at the microphone, since the scene began [s]; true time.
+    spectrum : numpy.ndarray, shape (frames // 2 + 1,), complex128
+        Fourier transform of its samples [Pa]; `sampled` puts them on a converter's grid.
     """
 
-    first_index: int
-    pressure_pa: NDArray[np.float32]
+    time_s: float
+    spectrum: Complex
 
 
 def water_share(air: Air) -> float:
@@ -314,17 +314,37 @@ def received_pulse(
     Returns
     -------
     Pulse
-        The samples and where they belong.
+        The impulse, on no converter's grid yet.
     """
-    whole, share = divmod(arrival_s * rate_hz, 1)
     frames = 2 * (transfer.size - 1)
     frequency_hz: Floats = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
     spectrum = source(frequency_hz) * transfer * (rate_hz / max(length_m, 1.0))
     spectrum *= 10 ** (-absorption_db_m(frequency_hz, air) * length_m / 20)
     spectrum *= _band_limit(frequency_hz / rate_hz)
-    spectrum *= np.exp(-2j * np.pi * frequency_hz / rate_hz * (LEAD_IN_SAMPLES + share))
-    pressure = np.fft.irfft(spectrum, frames).astype(np.float32)
-    return Pulse(int(whole) - LEAD_IN_SAMPLES, pressure)
+    return Pulse(arrival_s, spectrum)
+
+
+def sampled(pulse: Pulse, at_sample: float) -> tuple[int, NDArray[np.float32]]:
+    """Put an impulse on a converter's grid.
+
+    Parameters
+    ----------
+    pulse : Pulse
+        The impulse.
+    at_sample : float
+        The moment of its beginning, counted in the converter's samples; it need not fall on one.
+
+    Returns
+    -------
+    first_index : int
+        Index of the first sample; a little before `at_sample`, where the band limit rings.
+    pressure_pa : numpy.ndarray, shape (frames,), float32
+        Sound pressure [Pa].
+    """
+    whole, share = divmod(at_sample, 1)
+    turn = -2j * np.pi * (LEAD_IN_SAMPLES + share) / (2 * (pulse.spectrum.size - 1))
+    moved = pulse.spectrum * np.exp(turn * np.arange(pulse.spectrum.size))
+    return int(whole) - LEAD_IN_SAMPLES, np.fft.irfft(moved).astype(np.float32)
 
 
 def _band_limit(share: Floats) -> Floats:

@@ -1,20 +1,29 @@
 """The simulator's physics, against authorities that are not AGLS."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.signal import resample_poly
 
 from firmware_sim import acoustics
-from firmware_sim.acoustics import Air, Pulse, Spectrum
+from firmware_sim.acoustics import Air, Spectrum
 
 RATE_HZ = 48_000
 STILL = Air(20.0, 50.0, (0.0, 0.0, 0.0))
 
 
-def received(source: Spectrum, arrival_s: float, length_m: float, frames: int = 4096) -> Pulse:
+@dataclass
+class Heard:
+    first_index: int
+    pressure_pa: np.ndarray
+
+
+def received(source: Spectrum, arrival_s: float, length_m: float, frames: int = 4096) -> Heard:
     free = np.ones(frames // 2 + 1, complex)
-    return acoustics.received_pulse(source, arrival_s, length_m, STILL, RATE_HZ, free)
+    pulse = acoustics.received_pulse(source, arrival_s, length_m, STILL, RATE_HZ, free)
+    return Heard(*acoustics.sampled(pulse, arrival_s * RATE_HZ))
 
 
 @pytest.mark.parametrize(

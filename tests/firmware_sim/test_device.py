@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agls.config import Origin
-from firmware_sim.device import Recorder, arrival_s
+from firmware_sim.device import Recorder
+from firmware_sim.propagation import arrival_s
 from firmware_sim.scene import Air, Device, Ear, Scene, Shooter, Ways, shots
 
 QUIET = Scene(

@@ -6,8 +6,9 @@ from itertools import islice
 
 import numpy as np
 
-from firmware_sim.device import Recorder, arrival_s, clock_error_s
+from firmware_sim.device import Recorder, clock_error_s
 from firmware_sim.live import SimulatedSource, open_source, sources
+from firmware_sim.propagation import arrival_s
 from firmware_sim.scene import DEMO_SCENE, load_scene, shots
 
 SCENE = load_scene(DEMO_SCENE)
