@@ -19,6 +19,8 @@ from agls.config import Camera, Microphone, NodeConfig, Origin, Sensor, SiteConf
 from agls.errors import InputError
 from agls.messages import Identifier, parse_utc
 from agls.tables import load_table
+from firmware_sim.card import Card
+from firmware_sim.faults import AnyFault, mistakes
 
 SAME_SPOT_M = 0.1
 DEMO_SCENE = Path(__file__).with_name("demo_scene.toml")
@@ -140,6 +142,8 @@ class Scene(Table, frozen=True, kw_only=True):
     told_weather: Weather | None = None
     ways: Ways = Ways()
     device: Device = Device()
+    card: Card = Card()
+    fault: tuple[AnyFault, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +211,7 @@ def _faults(scene: Scene) -> Iterator[str]:
                 )
     if scene.ways.echo_until_s <= scene.ways.echo_after_s:
         yield f"ways.echo_until_s is {scene.ways.echo_until_s:g}, but must be more than ways.echo_after_s"
+    yield from mistakes(scene.fault, [ear.sensor_id for ear in scene.sensor], scene.duration_s)
     for emission in emissions(scene):
         if emission.time_s >= scene.duration_s:
             yield (
