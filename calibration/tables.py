@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agls.config import NodeConfig, SiteConfig, load_node, load_site
+from agls.config import NodeConfig, SiteConfig, check_site, load_table
 from agls.errors import InputError
 
 T = TypeVar("T", SiteConfig, NodeConfig)
@@ -71,13 +71,17 @@ def write_table(path: Path, record: T, remarks: Remarks | None = None, *, source
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(document(record, remarks), encoding="utf-8")
-        read = load_site(part) if isinstance(record, SiteConfig) else load_node(part)
+        read = _load(part, type(record))
         part.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); give a file in a folder that exists") from None
     finally:
         part.unlink(missing_ok=True)
     return read
+
+
+def _load(path: Path, kind: type[T]) -> T:
+    return check_site(load_table(path, kind), str(path)) if kind is SiteConfig else load_table(path, kind)
 
 
 def _table(record: msgspec.Struct, way: Way, name: str, remarks: Remarks) -> Iterator[str]:
@@ -88,21 +92,19 @@ def _table(record: msgspec.Struct, way: Way, name: str, remarks: Remarks) -> Ite
         value = getattr(record, field.name)
         if value == field.default:
             continue
-        if isinstance(value, msgspec.Struct) or (value and isinstance(value, tuple) and _is_record(value[0])):
+        if isinstance(value, msgspec.Struct) or (
+            value and isinstance(value, tuple) and isinstance(value[0], msgspec.Struct)
+        ):
             below.append((field.encode_name, value))
         else:
             yield f"{field.encode_name} = {_value(value)}"
     for key, value in below:
         full = f"{name}.{key}" if name else key
-        many = isinstance(value, tuple)
-        for number, item in enumerate(value if many else (value,)):
-            yield ""
-            yield f"[[{full}]]" if many else f"[{full}]"
-            yield from _table(item, (*way, key, number) if many else (*way, key), full, remarks)
-
-
-def _is_record(value: Any) -> bool:
-    return isinstance(value, msgspec.Struct)
+        if isinstance(value, msgspec.Struct):
+            yield from ("", f"[{full}]", *_table(value, (*way, key), full, remarks))
+            continue
+        for number, item in enumerate(value):
+            yield from ("", f"[[{full}]]", *_table(item, (*way, key, number), full, remarks))
 
 
 def _value(value: Any) -> str:
@@ -113,4 +115,4 @@ def _value(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
     if isinstance(value, bool):
         return str(value).lower()
-    return repr(value)
+    return repr(float(value) if isinstance(value, float) else int(value))

@@ -1,0 +1,451 @@
+"""Bundle adjustment: sensors, their clocks, the air and the shots together, from when each shot was heard where.
+
+A pick is ``origin + flight + clock offset + path + noise``. Everything but the origin times has a prior: the survey for
+a place, the clock's own claim for an offset, the weather report for the air; a prior of zero width holds a quantity
+fast, one of infinite width leaves it to the arrivals. A path delays all shots from one place at one sensor alike; it is
+not solved for but stands in the covariance of the picks, and its scatter is found by the likelihood of all picks. Picks
+that what the others say makes incredible (an echo for the direct sound) are refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from agls.errors import InputError
+from agls.locate.solve import Air
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+GATE = 4.5  # standard deviations beyond which a pick is refused
+CAUCHY = 2.4  # at so many a pick counts a half while the rest is not settled yet
+ASIDE = 1e4  # a refused pick's sigma is multiplied by this: it stays in the tables and says nothing
+LEAST_PATH_S, MOST_PATH_S = 1e-6, 0.1
+PATH_SPREAD = math.log(10.0)  # the paths' scatter stated beforehand may be wrong by a factor of ten
+ROUNDS, STEPS = 8, 60
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is known of sensors, clocks and air before anything is heard.
+
+    Attributes
+    ----------
+    sensor_ids : tuple of str
+        The sensors, n of them.
+    positions_m, position_sigma_m : numpy.ndarray, shape (n, 3)
+        Where they stand, and how sure each coordinate is [m].
+    offset_sigma_s : numpy.ndarray, shape (n,)
+        How late their clocks may stamp, one standard deviation around none [s].
+    air : Air
+        The air and how sure that is.
+    path_sigma_s : float
+        Expected scatter of the paths [s]; 0 for none.
+    """
+
+    sensor_ids: tuple[str, ...]
+    positions_m: Floats
+    position_sigma_m: Floats
+    offset_sigma_s: Floats
+    air: Air
+    path_sigma_s: float
+
+
+@dataclass(frozen=True)
+class Shots:
+    """What is known of the shots.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The shots, k of them.
+    places_m, place_sigma_m : numpy.ndarray, shape (k, 3)
+        Where they were fired [m]: sigma 0 for exactly there, infinity for anywhere.
+    place : numpy.ndarray, shape (k,)
+        Number of the place of each; shots of one place share their paths.
+    origin_s, origin_sigma_s : numpy.ndarray, shape (k,)
+        When they were fired [s]; infinity where nobody knows.
+    """
+
+    names: tuple[str, ...]
+    places_m: Floats
+    place_sigma_m: Floats
+    place: Ints
+    origin_s: Floats
+    origin_sigma_s: Floats
+
+
+@dataclass(frozen=True)
+class Picks:
+    """When shots were heard.
+
+    Attributes
+    ----------
+    shot, sensor : numpy.ndarray, shape (m,)
+        Numbers of the shot and the sensor of each pick.
+    toa_s, sigma_s : numpy.ndarray, shape (m,)
+        Time of arrival on the scale of the origin times, and the pick's own standard deviation [s].
+    """
+
+    shot: Ints
+    sensor: Ints
+    toa_s: Floats
+    sigma_s: Floats
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What came out.
+
+    Attributes
+    ----------
+    positions_m, position_sigma_m : numpy.ndarray, shape (n, 3)
+        Sensors and the standard deviation of each coordinate [m].
+    offsets_s, offset_sigma_s : numpy.ndarray, shape (n,)
+        How late each clock stamps [s].
+    air : Air
+        Sound speed and wind; `wind_sigma_m_s` is the larger of both components'.
+    places_m : numpy.ndarray, shape (k, 3)
+        Shots [m].
+    origins_s : numpy.ndarray, shape (k,)
+        Their times [s].
+    path_sigma_s : float
+        Scatter of the paths as found [s].
+    residuals_s : numpy.ndarray, shape (m,)
+        Pick less prediction [s].
+    used : numpy.ndarray, shape (m,), bool
+        Which picks were used; the others are refused.
+    misfit, free : float
+        Sum of squares of all residuals and priors in their standard deviations, and how many of it were expected.
+    covariance : numpy.ndarray, shape (p, p)
+        Of all that was not held fast, in the order sensors' coordinates, offsets, air, shots' coordinates, origins.
+    told : numpy.ndarray, shape (p, p)
+        What the picks alone say of the same: the information matrix without priors.
+    prior_sigma : numpy.ndarray, shape (p,)
+        Standard deviation of each beforehand.
+    index : dict of str to numpy.ndarray
+        Where `position`, `offset`, `air`, `place` and `origin` are in it, shaped like them; -1 where held fast.
+    """
+
+    positions_m: Floats
+    position_sigma_m: Floats
+    offsets_s: Floats
+    offset_sigma_s: Floats
+    air: Air
+    places_m: Floats
+    origins_s: Floats
+    path_sigma_s: float
+    residuals_s: Floats
+    used: Flags
+    misfit: float
+    free: float
+    covariance: Floats
+    told: Floats
+    prior_sigma: Floats
+    index: dict[str, Ints] = field(repr=False)
+
+    def sigma(self, direction: Floats) -> float:
+        """Say how sure a combination of what was not held fast is.
+
+        Parameters
+        ----------
+        direction : numpy.ndarray, shape (p,)
+            Weight of each.
+
+        Returns
+        -------
+        float
+            One standard deviation of their sum.
+        """
+        return math.sqrt(max(float(direction @ self.covariance @ direction), 0.0))
+
+
+def adjust(network: Network, shots: Shots, picks: Picks) -> Bundle:
+    """Find the sensors, clocks, air and shots that explain best when shots were heard.
+
+    Parameters
+    ----------
+    network : Network
+        Sensors, clocks and air beforehand.
+    shots : Shots
+        Shots beforehand.
+    picks : Picks
+        What was heard.
+
+    Returns
+    -------
+    Bundle
+        The most probable of all, and how sure it is.
+
+    Raises
+    ------
+    InputError
+        If there are too few picks to say anything.
+    """
+    if len(picks.toa_s) < 4:
+        raise InputError(f"{len(picks.toa_s)} picks; at least 4 are needed to calibrate anything by them")
+    problem = _Problem(network, shots, picks)
+    path_s, inflated_s = network.path_sigma_s, picks.sigma_s
+    theta = problem.start()
+    for _ in range(ROUNDS):  # what lies far off pulls less and less
+        theta = problem.fit(theta, inflated_s, path_s)
+        away = problem.surprise(theta, picks.sigma_s, path_s)
+        inflated_s = picks.sigma_s * np.sqrt(1.0 + (away / CAUCHY) ** 2)
+    refused = np.abs(problem.surprise(theta, inflated_s, path_s)) > GATE
+    for _ in range(ROUNDS):
+        sigma_s = np.where(refused, ASIDE * picks.sigma_s, picks.sigma_s)
+        theta, path_s = problem.fit_with_paths(theta, sigma_s, path_s)
+        again = np.abs(problem.surprise(theta, sigma_s, path_s)) > GATE
+        if (again == refused).all():
+            break
+        refused = again
+    return problem.result(theta, np.where(refused, ASIDE * picks.sigma_s, picks.sigma_s), path_s, ~refused)
+
+
+class _Problem:
+    """The unknowns in one row, what they predict, and how the misfit depends on them."""
+
+    def __init__(self, network: Network, shots: Shots, picks: Picks) -> None:
+        self.network, self.shots, self.picks = network, shots, picks
+        air = network.air
+        parts = {
+            "position": (network.positions_m, network.position_sigma_m),
+            "offset": (np.zeros(len(network.sensor_ids)), network.offset_sigma_s),
+            "air": (
+                np.array([air.sound_speed_m_s, air.east_m_s, air.north_m_s]),
+                np.array([air.sound_speed_sigma_m_s, air.wind_sigma_m_s, air.wind_sigma_m_s]),
+            ),
+            "place": (shots.places_m, shots.place_sigma_m),
+            "origin": (shots.origin_s, shots.origin_sigma_s),
+        }
+        self.mean = np.concatenate([value.ravel() for value, _ in parts.values()])
+        sigma = np.concatenate([np.asarray(sigma, np.float64).ravel() for _, sigma in parts.values()])
+        self.loose = sigma > 0
+        self.sigma = sigma[self.loose]
+        ends = np.cumsum([value.size for value, _ in parts.values()])
+        self.at = {
+            name: np.arange(end - value.size, end).reshape(value.shape)
+            for (name, (value, _)), end in zip(parts.items(), ends, strict=True)
+        }
+        path = shots.place[picks.shot] * len(network.sensor_ids) + picks.sensor
+        self.group = np.unique(path, return_inverse=True)[1]
+
+    def start(self) -> Floats:
+        """Begin at what is known beforehand, each shot's time from the picks of it."""
+        theta = self.mean.copy()
+        unknown = self.at["origin"][np.isinf(self.shots.origin_sigma_s)]
+        theta[unknown] = 0.0
+        left = self.picks.toa_s - self.predict(theta)[0]
+        for number, where in enumerate(self.at["origin"]):
+            own = left[self.picks.shot == number]
+            if where in unknown and own.size:
+                theta[where] = np.median(own)
+        return theta
+
+    def predict(self, theta: Floats) -> tuple[Floats, Floats]:
+        """Compute when each pick should be, and how that depends on every unknown."""
+        sensor, shot, rows = self.picks.sensor, self.picks.shot, np.arange(len(self.picks.shot))
+        at = self.at
+        c, wind = theta[at["air"][0]], np.array([*theta[at["air"][1:]], 0.0])
+        flight, unit = flight_s(theta[at["position"]][sensor] - theta[at["place"]][shot], c, wind)
+        stretch = c + unit @ wind
+        slopes = np.zeros((len(rows), len(theta)))
+        slopes[rows[:, None], at["position"][sensor]] = unit / stretch[:, None]
+        slopes[rows[:, None], at["place"][shot]] = -unit / stretch[:, None]
+        slopes[rows, at["offset"][sensor]] = slopes[rows, at["origin"][shot]] = 1.0
+        slopes[:, at["air"]] = -(flight / stretch)[:, None] * np.column_stack([np.ones(len(rows)), unit[:, :2]])
+        return theta[at["origin"]][shot] + flight + theta[at["offset"]][sensor], slopes
+
+    def whiten(self, values: Floats, sigma_s: Floats, path_s: float) -> Floats:
+        """Turn picks, whose paths are common within a group, into independent ones of unit variance.
+
+        The covariance of a group is ``diag(sigma^2) + path^2``, whose inverse root is known in closed form.
+        """
+        scaled = (values.T / sigma_s).T
+        if path_s == 0.0:
+            return np.asarray(scaled)
+        weight = np.bincount(self.group, sigma_s**-2.0)
+        common = np.zeros((len(weight), *values.shape[1:]))
+        np.add.at(common, self.group, (scaled.T / sigma_s).T)
+        shrink = (1.0 - 1.0 / np.sqrt(1.0 + path_s**2 * weight)) / weight
+        return np.asarray(scaled - (((shrink * common.T).T)[self.group].T / sigma_s).T)
+
+    def equations(self, theta: Floats, sigma_s: Floats, path_s: float) -> tuple[Floats, Floats, Floats, Floats]:
+        """Give whitened residuals and slopes of the picks, and those of the priors (diagonal)."""
+        predicted, slopes = self.predict(theta)
+        joined = np.column_stack([self.picks.toa_s - predicted, slopes[:, self.loose]])
+        white = self.whiten(joined, sigma_s, path_s)
+        return white[:, 0], white[:, 1:], (self.mean - theta)[self.loose] / self.sigma, 1.0 / self.sigma
+
+    def fit(self, theta: Floats, sigma_s: Floats, path_s: float) -> Floats:
+        """Descend to the least misfit by damped Gauss-Newton steps."""
+        damping, here = 0.0, self.equations(theta, sigma_s, path_s)
+        for _ in range(STEPS):
+            left, slopes, owed, firm = here
+            normal, pull = slopes.T @ slopes + np.diag(firm**2), slopes.T @ left + firm * owed
+            scale = 1.0 / np.sqrt(np.diag(normal))
+            damped = normal * np.outer(scale, scale) + damping * np.eye(len(scale))
+            step = np.zeros(len(theta))
+            step[self.loose] = scale * np.linalg.solve(damped, scale * pull)
+            there = self.equations(theta + step, sigma_s, path_s)
+            gained = _square(left, owed) - _square(there[0], there[2])
+            if gained < 0:
+                damping = max(10.0 * damping, 1e-3)
+                continue
+            theta, here, damping = theta + step, there, damping / 10.0 if damping > 1e-6 else 0.0
+            if gained < 1e-9 * (1.0 + _square(left, owed)):
+                break
+        return theta
+
+    def surprise(self, theta: Floats, sigma_s: Floats, path_s: float) -> Floats:
+        """Say by how many standard deviations each pick differs from what all others predict for it."""
+        left, slopes, _, firm = self.equations(theta, sigma_s, path_s)
+        covariance = _inverse(slopes.T @ slopes + np.diag(firm**2))
+        root = self.whiten(np.eye(len(left)), sigma_s, path_s)
+        # P, the inverse covariance of the picks with everything unknown integrated out.
+        inside = root - slopes @ (covariance @ (slopes.T @ root))
+        own = np.einsum("ij,ij->j", root, inside)
+        apart = (inside.T @ left) / own
+        variance = np.maximum(1.0 / own - sigma_s**2, 0.0) + self.picks.sigma_s**2
+        return np.asarray(apart / np.sqrt(variance))
+
+    def unlikelihood(self, theta: Floats, sigma_s: Floats, path_s: float) -> float:
+        """Give minus twice the log likelihood of the picks, all unknowns integrated out, up to a constant."""
+        left, slopes, owed, firm = self.equations(theta, sigma_s, path_s)
+        weight = np.bincount(self.group, sigma_s**-2.0)
+        _, depth = np.linalg.slogdet(slopes.T @ slopes + np.diag(firm**2))
+        return _square(left, owed) + float(np.log1p(path_s**2 * weight).sum() + depth)
+
+    def fit_with_paths(self, theta: Floats, sigma_s: Floats, path_s: float) -> tuple[Floats, float]:
+        """Find the scatter of the paths that makes the picks likeliest, and fit under it."""
+        stated = self.network.path_sigma_s
+        if stated == 0.0:
+            return self.fit(theta, sigma_s, 0.0), 0.0
+
+        def cost(log_path: float) -> float:
+            trial = self.fit(theta, sigma_s, math.exp(log_path))
+            strange = (log_path - math.log(stated)) / PATH_SPREAD
+            return self.unlikelihood(trial, sigma_s, math.exp(log_path)) + strange**2
+
+        bounds = (math.log(LEAST_PATH_S), math.log(MOST_PATH_S))
+        best = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 0.03})
+        path_s = math.exp(float(best.x))
+        return self.fit(theta, sigma_s, path_s), path_s
+
+    def result(self, theta: Floats, sigma_s: Floats, path_s: float, used: Flags) -> Bundle:
+        """Lay out what was found."""
+        left, slopes, owed, firm = self.equations(theta, sigma_s, path_s)
+        told = slopes.T @ slopes
+        covariance = _inverse(told + np.diag(firm**2))
+        number = np.where(self.loose, np.cumsum(self.loose) - 1, -1)
+        spread = np.zeros(len(theta))
+        spread[self.loose] = np.sqrt(np.diag(covariance))
+        at = self.at
+        c, east, north = theta[at["air"]].tolist()
+        wind_sigma = float(spread[at["air"][1:]].max())
+        finite = np.isfinite(self.sigma)
+        return Bundle(
+            positions_m=theta[at["position"]],
+            position_sigma_m=spread[at["position"]],
+            offsets_s=theta[at["offset"]],
+            offset_sigma_s=spread[at["offset"]],
+            air=Air(c, east, north, float(spread[at["air"][0]]), wind_sigma),
+            places_m=theta[at["place"]],
+            origins_s=theta[at["origin"]],
+            path_sigma_s=path_s,
+            residuals_s=self.picks.toa_s - self.predict(theta)[0],
+            used=used,
+            misfit=_square(left, owed),
+            free=float(used.sum() + finite.sum() - len(self.sigma)),
+            covariance=covariance,
+            told=told,
+            prior_sigma=self.sigma,
+            index={name: number[where] for name, where in at.items()},
+        )
+
+
+def flight_s(away_m: Floats, speed_m_s: float, wind_m_s: Floats) -> tuple[Floats, Floats]:
+    """Compute how long sound takes through air that moves as a whole: ``|away - wind t| = speed t``.
+
+    Parameters
+    ----------
+    away_m : numpy.ndarray, shape (m, 3)
+        From source to sensor [m].
+    speed_m_s : float
+        Sound speed [m/s].
+    wind_m_s : numpy.ndarray, shape (3,)
+        Where the air goes [m/s].
+
+    Returns
+    -------
+    numpy.ndarray, shape (m,)
+        Times [s].
+    numpy.ndarray, shape (m, 3)
+        Direction in which the sound crosses the air, unit vectors.
+    """
+    along = away_m @ wind_m_s
+    slack = speed_m_s**2 - float(wind_m_s @ wind_m_s)
+    flight = (np.sqrt(along**2 + slack * (away_m**2).sum(axis=1)) - along) / slack
+    crossed = away_m - flight[:, None] * wind_m_s
+    return flight, crossed / np.maximum(np.linalg.norm(crossed, axis=1), 1e-9)[:, None]
+
+
+def same_places(places_m: Floats, within_m: float) -> Ints:
+    """Number the places of shots; shots near the first of a place are of that place.
+
+    Parameters
+    ----------
+    places_m : numpy.ndarray, shape (k, 3)
+        Where shots were fired [m].
+    within_m : float
+        How near [m].
+
+    Returns
+    -------
+    numpy.ndarray, shape (k,)
+        Number of each shot's place.
+    """
+    firsts: list[Floats] = []
+    numbers = []
+    for place in places_m:
+        near = [number for number, first in enumerate(firsts) if np.linalg.norm(place - first) <= within_m]
+        if not near:
+            firsts.append(place)
+        numbers.append(near[0] if near else len(firsts) - 1)
+    return np.array(numbers, np.int64)
+
+
+def _square(*parts: Floats) -> float:
+    return float(sum(part @ part for part in parts))
+
+
+def _inverse(normal: Floats) -> Floats:
+    """Invert a normal matrix, scaled to a unit diagonal: seconds and metres differ by a factor of 340."""
+    scale = 1.0 / np.sqrt(np.diag(normal))
+    return np.asarray(np.linalg.inv(normal * np.outer(scale, scale)) * np.outer(scale, scale))
+
+
+def indices(names: Sequence[str], wanted: Sequence[str]) -> Ints:
+    """Find where names stand in a list.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The list, each once.
+    wanted : sequence of str
+        Names of it.
+
+    Returns
+    -------
+    numpy.ndarray, shape (len(wanted),)
+        Index of each.
+    """
+    where = {name: number for number, name in enumerate(names)}
+    return np.array([where[name] for name in wanted], np.int64)
