@@ -15,7 +15,7 @@ class Card(Table, frozen=True, kw_only=True):
     """
 
     low_cut_hz: Annotated[
-        float, Meta(ge=0.1, le=1_000, description="below which the microphone falls 6 dB an octave")
+        float, Meta(ge=2, le=1_000, description="below which the microphone falls 6 dB an octave")
     ] = 30.0
     high_cut_hz: Annotated[
         float, Meta(ge=500, le=100_000, description="above which the microphone falls 12 dB an octave")

@@ -1,8 +1,8 @@
 """What goes wrong at a node and on its way to the broker, by time: the ``[[fault]]`` tables of a scene.
 
-A fault holds from `start_s` until `end_s`, in seconds of the scene, at one sensor or at all of them; played live, it
-comes again with each turn of the scene. What each kind does stands in its own docstring, and where it is done:
-`device` (microphone), `delivery` (card), `clock` (time), `network` (messages).
+A fault holds from `start_s` until `end_s`, in seconds of the scene, at one sensor or at all of them; where a scene is
+played again and again, in its first turn alone. What each kind does stands in its own docstring, and is done by
+`device` (microphone), `delivery` (card), `clock` (time) and `network` (messages).
 """
 
 import math
