@@ -30,8 +30,9 @@ FEWEST = 10
 MOST_REFUSED = 0.2
 OUTLIER = 6.0  # robust standard deviations from the median, on any axis
 LEAST_SCATTER_M = 0.05  # what counts as no scatter when outliers are looked for
-SLOW_S = 300.0  # receivers' errors wander no faster: satellites and their reflections move over minutes
+SLOW_S = 600.0  # receivers' errors wander no faster: satellites and their reflections move over many minutes
 STANDALONE_M = 2.0  # scatter of a receiver without corrections that does not state its own, each horizontal axis
+ROUNDS = 6
 UPWARD = 1.7  # heights scatter more than that
 QUALITY_M = {1: STANDALONE_M, 2: 1.0, 4: 0.02, 5: 0.3}  # by the quality that a GGA sentence states
 LATEST_NS = UtcNs(4_102_444_800 * NS_PER_S)  # the year 2100: a receiver's clock is not judged here
@@ -170,12 +171,14 @@ def _mean(places_m: Floats, fixes: Sequence[Fix], refused: int, frame: Frame) ->
 
 def _left_share(values: Floats, times_s: Floats) -> float:
     """Say what share of the wandering's variance the mean over the span still has (a first-order Markov process)."""
-    span_s = float(times_s[-1] - times_s[0])
-    ratio = max(correlation_time_s(values, times_s), SLOW_S) / max(span_s, 1e-9)
-    return min(2 * ratio * (1 - ratio * -math.expm1(-1 / ratio)), 1.0)
+    span_s, share = max(float(times_s[-1] - times_s[0]), 1e-9), 0.0
+    for _ in range(ROUNDS):
+        ratio = max(correlation_time_s(values, times_s, share), SLOW_S) / span_s
+        share = min(2 * ratio * (1 - ratio * -math.expm1(-1 / ratio)), 1.0)
+    return share
 
 
-def correlation_time_s(values: Floats, times_s: Floats) -> float:
+def correlation_time_s(values: Floats, times_s: Floats, mean_share: float = 0.0) -> float:
     """Estimate over what time a wandering quantity forgets where it was.
 
     Parameters
@@ -184,6 +187,8 @@ def correlation_time_s(values: Floats, times_s: Floats) -> float:
         The quantity.
     times_s : numpy.ndarray, shape (n,)
         When, rising, about evenly spaced [s].
+    mean_share : float, optional
+        Share of its variance that went with the mean: without it, what is left seems to forget faster than it does.
 
     Returns
     -------
@@ -192,12 +197,11 @@ def correlation_time_s(values: Floats, times_s: Floats) -> float:
     """
     away = values - values.mean()
     size = 1 << (2 * len(away) - 1).bit_length()
-    power = np.abs(np.fft.rfft(away, size)) ** 2
-    lags = np.fft.irfft(power, size)[: len(away)]
+    lags = np.fft.irfft(np.abs(np.fft.rfft(away, size)) ** 2, size)[: len(away)]
     if lags[0] <= 0:
         return 0.0
-    correlation = lags / lags[0]
-    lost = np.flatnonzero(correlation < 0.05)
+    correlation = lags / lags[0] * (1 - mean_share) + mean_share
+    lost = np.flatnonzero(correlation < 0.05 + mean_share / 2)
     reach = int(lost[0]) if lost.size else len(correlation)
     return float((correlation[:reach].sum() - 0.5) * np.median(np.diff(times_s)))
 
