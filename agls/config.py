@@ -148,6 +148,15 @@ class Camera(Table, frozen=True, kw_only=True):
     pan_zero_azimuth_deg: Annotated[
         float, Meta(ge=-360, le=360, description="azimuth from north at which the camera reads pan 0")
     ] = 0.0
+    mount_pitch_deg: Annotated[
+        float, Meta(ge=-90, le=90, description="how far the lens looks up at pan 0, tilt 0; `agls calibrate camera`")
+    ] = 0.0
+    mount_roll_deg: Annotated[
+        float, Meta(ge=-180, le=180, description="how far the right side hangs down at pan 0; 180 upside down")
+    ] = 0.0
+    mount_sigma_deg: Annotated[
+        float, Meta(ge=0, le=45, description="how far the mount may point wrong, one sigma; views are widened by it")
+    ] = 0.0
     pan_min_deg: Annotated[float, Meta(ge=-360, le=360, description="lower limit of pan")] = -180.0
     pan_max_deg: Annotated[float, Meta(ge=-360, le=360, description="upper limit of pan")] = 180.0
     tilt_min_deg: Annotated[float, Meta(ge=-90, le=90, description="lower limit of tilt, negative is down")] = -90.0
