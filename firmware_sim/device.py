@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firmware_sim.acoustics import peak_pa, sampled
-from firmware_sim.propagation import Background, pulses
+from firmware_sim.background import Background
+from firmware_sim.propagation import pulses
 from firmware_sim.scene import Ear, Scene, generator
 
 HALF_RANGE = 32_768  # of a 16-bit converter

@@ -1,49 +1,95 @@
-"""What reaches a microphone, and by which ways: impulses with their times, and the background.
+"""What reaches a microphone: impulses as pressure with their times, and which way each arrival came.
 
-What happens on the way (loss, detour, echoes) is drawn once for each place and sensor; noise for each sensor; see
-`scene.generator` for why the same scene gives the same bytes.
+`ways` says how sound gets there; `sounds` what leaves the source. Here they meet. Impulses of one place that follow
+close on each other are rendered together.
 """
 
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from firmware_sim import acoustics
-from firmware_sim.acoustics import Air, Pulse, Spectrum
-from firmware_sim.scene import Ear, Emission, Scene, Shooter, emissions, generator, name_of
+from firmware_sim.acoustics import LEAD_IN_SAMPLES, REFERENCE_PA, Floats, Pulse, Spectrum, even_frames
+from firmware_sim.city import Kind
+from firmware_sim.scene import Ear, Scene, emissions, generator
+from firmware_sim.sounds import Sound, on_grid, sound_of
+from firmware_sim.sources import Emission, name_of
+from firmware_sim.ways import KERNEL_FRAMES, Way, blast_ways, response, shock_ways
 
-NOISE_FRAMES = 32_768  # one stretch of noise; neighbours overlap by half
-# The quietest stretches of 98 recordings in a city fall 6-7 dB an octave from 125 Hz on; electronics add an even floor.
-NOISE_FLAT_BELOW_HZ, NOISE_FLAT_ABOVE_HZ = 125.0, 10_000.0
-PULSE_FRAMES = 32_768  # long enough for the reverberation of a street
-ECHO_FRAMES = 8_192
-LEVEL_SCATTER_DB = 1.0  # from round to round
-SCATTER_SIGMA_DB = 3.0  # from place to place
+Wave: TypeAlias = Literal["blast", "shock"]
+
+TOGETHER_S = 0.25  # impulses of one place within that time are rendered together
+INAUDIBLE_DB = -12.0  # peak against the street's noise: an impulse below is not rendered
+CLICK_S = 1e-3
 
 
-def air_of(scene: Scene) -> Air:
-    """Turn a scene's weather into the air that sound meets.
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """One impulse as it arrives by one way: the truth against which times are scored.
+
+    Attributes
+    ----------
+    kind : str
+        ``direct``, ``bounce`` (off the ground), ``echo``, ``diffracted`` or ``shock``.
+    toa_s : float
+        When it arrives, since the scene began [s]; true time.
+    level_db : float
+        Peak level of this way alone.
+    length_m : float
+        Way of the sound.
+    points_m : numpy.ndarray, shape (points, 3)
+        Where it came along.
+    """
+
+    kind: Kind
+    toa_s: float
+    level_db: float
+    length_m: float
+    points_m: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Paths:
+    """All ways of one kind of wave from one place to one sensor."""
+
+    ways: tuple[Way, ...]
+    levels_db: Floats
+    response: Floats
+
+
+def ways(scene: Scene, ear: Ear, emission: Emission) -> list[Arrival]:
+    """Say by which ways an impulse reaches a sensor.
 
     Parameters
     ----------
     scene : Scene
         The scene.
+    ear : Ear
+        The sensor.
+    emission : Emission
+        The impulse.
 
     Returns
     -------
-    Air
-        With wind as the velocity of the air.
+    list of Arrival
+        In order of time.
     """
-    weather = scene.air
-    towards = math.radians(weather.wind_from_deg + 180)
-    wind = (weather.wind_speed_m_s * math.sin(towards), weather.wind_speed_m_s * math.cos(towards), 0.0)
-    return Air(weather.temperature_c, weather.humidity_percent, wind)
+    louder_db = _sound(scene, emission).level_db - _sound(scene, _first_of(emission)).level_db
+    found = []
+    for wave in _WAVES:
+        paths = _paths(scene, ear, _first_of(emission), wave)
+        for way, level_db in zip(paths.ways, paths.levels_db, strict=True):
+            heard_db = float(level_db) + (louder_db if wave == "blast" else 0.0)
+            toa_s = emission.time_s + way.delay_s
+            found.append(Arrival(way.kind, toa_s, heard_db, way.length_m, way.points_m))
+    return sorted(found, key=lambda arrival: arrival.toa_s)
 
 
 def arrival_s(scene: Scene, ear: Ear, emission: Emission) -> float:
-    """Compute when an impulse first reaches a sensor: the truth against which picks are tested.
+    """Compute when an impulse's blast first reaches a sensor: the truth against which picks are tested.
 
     Parameters
     ----------
@@ -59,11 +105,11 @@ def arrival_s(scene: Scene, ear: Ear, emission: Emission) -> float:
     float
         True time since the scene began [s].
     """
-    return emission.time_s + _ways(scene, ear, emission)[0].delay_s
+    return emission.time_s + _paths(scene, ear, _first_of(emission), "blast").ways[0].delay_s
 
 
 def pulses(scene: Scene, ear: Ear) -> list[Pulse]:
-    """Render everything that reaches a sensor, first arrivals and echoes.
+    """Render everything impulsive that reaches a sensor, by all ways.
 
     Parameters
     ----------
@@ -77,136 +123,85 @@ def pulses(scene: Scene, ear: Ear) -> list[Pulse]:
     list of Pulse
         In order of time.
     """
-    air, rate_hz = air_of(scene), float(scene.device.sample_rate_hz)
-    known: dict[str, list[_Way]] = {}
     found = []
-    for emission in emissions(scene):
-        source, name = _source(scene, emission), name_of(emission.maker)
-        if name not in known:
-            known[name] = _ways(scene, ear, emission)
-        for way in known[name]:
-            at_s = emission.time_s + way.delay_s
-            found.append(acoustics.received_pulse(source, at_s, way.length_m, air, rate_hz, way.transfer))
+    for train in _trains(emissions(scene)):
+        for wave in _WAVES:
+            paths = _paths(scene, ear, _first_of(train[0]), wave)
+            if paths.ways and paths.levels_db.max() > scene.device.noise_db + INAUDIBLE_DB:
+                found.append(_pulse(scene, train, wave, paths))
     return sorted(found, key=lambda pulse: pulse.time_s)
 
 
-def _source(scene: Scene, emission: Emission) -> Spectrum:
-    """Describe the sound of one impulse at 1 m."""
-    random = generator(scene, "source", name_of(emission.maker), emission.number)
-    peak = acoustics.peak_pa(emission.maker.level_db + random.normal(0, LEVEL_SCATTER_DB))
-    if isinstance(emission.maker, Shooter):
-        return acoustics.friedlander(peak, emission.maker.tau_s)
-    if emission.maker.kind == "door":
-        tones_hz = np.sort(random.uniform(70, 900, 12))
-        return acoustics.modes(peak, tones_hz, random.uniform(0.3, 1, 12), attack_s=4e-3, decay_s=0.05)
-    # A small aerial shell: black powder burns longer than a cartridge, and the shell's paper tears over milliseconds.
-    boom = acoustics.friedlander(0.6 * peak, 3e-3)
-    tearing = acoustics.modes(peak, random.uniform(200, 6_000, 60), random.uniform(0.2, 1, 60), 2e-3, 0.03)
-    return lambda frequency_hz: boom(frequency_hz) + tearing(frequency_hz)
+_WAVES: tuple[Wave, ...] = ("blast", "shock")
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One way from a place to a sensor: how long it takes [s], its length [m], and what it does to a spectrum."""
-
-    delay_s: float
-    length_m: float
-    transfer: acoustics.Complex
+def _first_of(emission: Emission) -> Emission:
+    """Forget which impulse of its maker it is: all from one place go the same ways."""
+    return Emission(0.0, emission.position_m, emission.maker)
 
 
-def _ways(scene: Scene, ear: Ear, emission: Emission) -> list[_Way]:
-    """List the ways from a place to a sensor, the first first."""
-    ways, air = scene.ways, air_of(scene)
-    random = generator(scene, "ways", name_of(emission.maker), ear.sensor_id)
-    place, ear_m = np.array(emission.position_m), np.array([ear.x_m, ear.y_m, ear.z_m])
-    length_m = float(np.linalg.norm(ear_m - place))
-    loss_db = max(0.0, random.normal(ways.loss_db, ways.loss_sigma_db))
-    direct_s = acoustics.travel_time_s(place, ear_m, air) + random.exponential(1.0) * ways.late_s
-    found = [_Way(direct_s, length_m, _transfer(scene, ear, emission, loss_db))]
-    speed_m_s = acoustics.sound_speed_m_s(air)
-    low, high = np.log([ways.echo_after_s, ways.echo_until_s])
-    for later_s in np.sort(np.exp(random.uniform(low, high, ways.echoes_count))):
-        # Echoes turn corners that the direct way has to climb over: their loss does not follow the direct one's.
-        echo_db = max(0.0, random.normal(ways.loss_db, ways.loss_sigma_db)) + ways.echo_loss_db
-        further_m = float(later_s) * speed_m_s
-        found.append(_Way(direct_s + float(later_s), length_m + further_m, _bent(scene, echo_db, ECHO_FRAMES)))
-    return found
+def _trains(made: Sequence[Emission]) -> Iterator[list[Emission]]:
+    """Gather impulses of one maker at one place that follow close on each other."""
+    by_place = sorted(made, key=lambda emission: (name_of(emission.maker), emission.position_m, emission.time_s))
+    for _, same in groupby(by_place, key=lambda emission: (name_of(emission.maker), emission.position_m)):
+        train: list[Emission] = []
+        for emission in same:
+            if train and emission.time_s - train[0].time_s > TOGETHER_S:
+                yield train
+                train = []
+            train.append(emission)
+        yield train
 
 
-def _transfer(scene: Scene, ear: Ear, emission: Emission, loss_db: float) -> acoustics.Complex:
-    """Say what the first arrival's way does besides its length: loss, dulling, scattering, reverberation."""
-    ways = scene.ways
-    random = generator(scene, "scattering", name_of(emission.maker), ear.sensor_id)
-    scatter_db, reverb_db = random.normal([ways.scatter_db, ways.reverb_db], SCATTER_SIGMA_DB)
-    added = acoustics.scattering(random, scatter_db, reverb_db, scene.device.sample_rate_hz, PULSE_FRAMES)
-    # What walls scatter has gone round one more edge, so it is duller once more.
-    return _bent(scene, loss_db, PULSE_FRAMES) * (1 + _bent(scene, 0.0, PULSE_FRAMES) * added)
+def _sound(scene: Scene, emission: Emission) -> Sound:
+    return sound_of(emission, generator(scene, "source", name_of(emission.maker), emission.number))
 
 
-def _bent(scene: Scene, loss_db: float, frames: int) -> acoustics.Complex:
-    """Say what going round an edge does to a spectrum."""
-    frequency_hz = np.fft.rfftfreq(frames, 1 / scene.device.sample_rate_hz).astype(np.float64)
-    bent = acoustics.bent_gain(frequency_hz, scene.ways.dull_above_hz)
-    transfer: acoustics.Complex = (10 ** (-loss_db / 20) * bent).astype(np.complex128)
-    return transfer
+@lru_cache(maxsize=256)
+def _paths(scene: Scene, ear: Ear, emission: Emission, wave: Wave) -> _Paths:
+    found = (blast_ways if wave == "blast" else shock_ways)(scene, ear, emission)
+    if not found:
+        return _Paths((), np.zeros(0), np.zeros(0))
+    levels_db = _levels_db(_sounded(scene, [emission], wave), found)
+    return _Paths(tuple(found), levels_db, response(scene, ear, emission, found))
 
 
-def _noise_shape(scene: Scene) -> NDArray[np.float32]:
-    """Weigh the frequencies of street noise so that its root mean square is the scene's level [Pa]."""
-    frequency_hz = np.fft.rfftfreq(NOISE_FRAMES, 1 / scene.device.sample_rate_hz)
-    amplitude = 1 / np.clip(frequency_hz, NOISE_FLAT_BELOW_HZ, NOISE_FLAT_ABOVE_HZ)
-    amplitude[frequency_hz < 15] = 0
-    rms = np.sqrt(2 * np.sum(2 * amplitude**2)) / NOISE_FRAMES
-    scaled: NDArray[np.float64] = amplitude * (acoustics.peak_pa(scene.device.noise_db) / rms)
-    return scaled.astype(np.float32)
+def _levels_db(sounded: Floats, found: Sequence[Way]) -> Floats:
+    """Measure the peak of what arrives by each way alone."""
+    loudest = int(np.argmax(np.abs(sounded)))
+    around = sounded[max(0, loudest - KERNEL_FRAMES) : loudest + KERNEL_FRAMES]
+    transfers = np.stack([way.transfer for way in found])
+    # A quarter of the stretch later, so that what a filter puts before an edge does not fall off its beginning.
+    later = np.exp(-0.5j * np.pi * np.arange(transfers.shape[1]))
+    kernels, frames = np.fft.irfft(transfers * later, KERNEL_FRAMES), even_frames(KERNEL_FRAMES + around.size)
+    heard = np.fft.irfft(np.fft.rfft(kernels, frames) * np.fft.rfft(around, frames), frames)
+    return np.asarray(20 * np.log10(np.maximum(np.abs(heard).max(axis=1), 1e-30) / REFERENCE_PA))
 
 
-class Background:
-    """What a microphone hears beside impulses, as pressure, for any stretch of samples asked for in order.
+def _sounded(scene: Scene, train: Sequence[Emission], wave: Wave) -> Floats:
+    """Sound a train of impulses at 1 m; shocks bring their own sound with each way, so there a click."""
+    rate_hz = float(scene.device.sample_rate_hz)
+    parts = []
+    for emission in train:
+        later_s = emission.time_s - train[0].time_s
+        if wave == "shock":
+            parts.append(on_grid(_click(rate_hz), CLICK_S, rate_hz, later_s))
+        else:
+            sound = _sound(scene, emission)
+            parts.append(on_grid(sound.spectrum, sound.length_s, rate_hz, later_s))
+    whole = np.zeros(max(part.size for part in parts))
+    for part in parts:
+        whole[: part.size] += part
+    return whole
 
-    Parameters
-    ----------
-    scene : Scene
-        The scene.
-    ear : Ear
-        The sensor.
-    """
 
-    def __init__(self, scene: Scene, ear: Ear) -> None:
-        self._scene = scene
-        self._ear = ear
-        self._shape = _noise_shape(scene)
-        self._window = np.sin(np.pi * (np.arange(NOISE_FRAMES) + 0.5) / NOISE_FRAMES).astype(np.float32)
-        self._stretches: dict[int, NDArray[np.float32]] = {}
+def _click(rate_hz: float) -> Spectrum:
+    return lambda frequency_hz: np.full(frequency_hz.size, 1 / rate_hz, complex)
 
-    def pressure_pa(self, first_index: int, frames: int) -> NDArray[np.float32]:
-        """Lay out noise that does not depend on how it is cut: seeded stretches, each fading into the next.
 
-        Parameters
-        ----------
-        first_index : int
-            Index of the first sample since the scene began, at the scene's rate.
-        frames : int
-            How many.
-
-        Returns
-        -------
-        numpy.ndarray, shape (frames,), float32
-            Sound pressure [Pa].
-        """
-        hop = NOISE_FRAMES // 2
-        first, last = first_index // hop, (first_index + frames - 1) // hop
-        # Sample n lies in stretches n // hop and n // hop - 1; squared windows of the two add up to one.
-        laid = [self._stretch(number)[:hop] + self._stretch(number - 1)[hop:] for number in range(first, last + 1)]
-        start = first_index - first * hop
-        noise = (laid[0] if len(laid) == 1 else np.concatenate(laid))[start : start + frames]
-        return np.array(noise)
-
-    def _stretch(self, number: int) -> NDArray[np.float32]:
-        if number not in self._stretches:
-            random = generator(self._scene, "noise", self._ear.sensor_id, number + 1)
-            parts = random.standard_normal((2, self._shape.size), dtype=np.float32)
-            spectrum = (parts[0] + 1j * parts[1]) * self._shape
-            self._stretches = {old: kept for old, kept in self._stretches.items() if old >= number - 1}
-            self._stretches[number] = self._window * np.fft.irfft(spectrum, NOISE_FRAMES).astype(np.float32)
-        return self._stretches[number]
+def _pulse(scene: Scene, train: Sequence[Emission], wave: Wave, paths: _Paths) -> Pulse:
+    sounded = _sounded(scene, train, wave)
+    frames = even_frames(sounded.size + paths.response.size)
+    spectrum = np.fft.rfft(sounded, frames) * np.fft.rfft(paths.response, frames)
+    begins_s = train[0].time_s + paths.ways[0].delay_s - 2 * LEAD_IN_SAMPLES / scene.device.sample_rate_hz
+    return Pulse(begins_s, spectrum)

@@ -27,6 +27,8 @@ wind_from_deg = 310.0
 [device]
 survey_sigma_m = 0.0
 clock_sigma_s = 2e-3
+[ways]
+late_s = 0.0
 [[sensor]]
 sensor_id = "ne"
 x_m = 200.0
@@ -65,7 +67,8 @@ def test_the_same_scene_gives_the_same_bytes(scene_path: Path, tmp_path: Path) -
     for name in ("one", "two"):
         simulate(scene_path, tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["ne.flac", "nw.flac", "recordings.csv", "s.flac", "sensors.csv", "truth.csv", "weather.csv"]
+    tables = ["arrivals", "other_truth", "recordings", "sensors", "truth", "weather"]
+    assert names == sorted([f"{table}.csv" for table in tables] + ["ne.flac", "nw.flac", "s.flac"])
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from agls.config import Origin
 from firmware_sim.device import Recorder
 from firmware_sim.propagation import arrival_s
-from firmware_sim.scene import Air, Device, Ear, Scene, Shooter, Ways, shots
+from firmware_sim.scene import Air, Device, Ear, Scene, Ways, shots
+from firmware_sim.sources import Shooter
 
 QUIET = Scene(
     name="quiet",
@@ -19,7 +20,7 @@ QUIET = Scene(
     sensor=(Ear(sensor_id="near", x_m=40.0, y_m=30.0, z_m=1.5), Ear(sensor_id="far", x_m=-300.0, y_m=200.0)),
     shooter=(Shooter(shooter_id="only", x_m=0.0, y_m=0.0, start_s=0.7, rounds_count=2, cadence_s=0.9),),
     air=Air(wind_speed_m_s=6.0, wind_from_deg=120.0),
-    ways=Ways(echoes_count=0, loss_db=0.0, loss_sigma_db=0.0, scatter_db=-120.0, reverb_db=-120.0),
+    ways=Ways(late_s=0.0, echoes_count=0, loss_db=0.0, loss_sigma_db=0.0, scatter_db=-120.0, reverb_db=-120.0),
     device=Device(noise_db=30.0),
 )
 WHOLE = Recorder(QUIET, QUIET.sensor[1]).samples(0, 3 * 48_000)
