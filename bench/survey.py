@@ -91,6 +91,7 @@ def draw(seed: int, path_s: float, echoes: int = 0) -> Site:
         sensor_ids=tuple(f"s{number}" for number in range(COUNT)),
         positions_m=positions + np.hstack([rng.normal(0, SURVEY_M, (COUNT, 2)), flat]),
         position_sigma_m=np.hstack([np.full((COUNT, 2), SURVEY_M), flat]),
+        offsets_s=np.zeros(COUNT),
         offset_sigma_s=np.full(COUNT, CLOCK_S),
         air=KNOWN,
         path_sigma_s=Locating().path_sigma_s,

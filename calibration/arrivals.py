@@ -244,7 +244,7 @@ def _matched(shot: str, known: Known, heard: Mapping[str, Sequence[Detection]], 
     wind = np.array([air.east_m_s, air.north_m_s, 0.0])
     flights, _ = flight_s(network.positions_m - np.array(known.place_m), air.sound_speed_m_s, wind)
     matched = []
-    for sensor_id, flight in zip(network.sensor_ids, flights.tolist(), strict=True):
+    for sensor_id, flight in zip(network.sensor_ids, (flights + network.offsets_s).tolist(), strict=True):
         due_ns = (known.origin_ns or 0) + round(flight * NS_PER_S)
         near = min(heard.get(sensor_id, ()), key=lambda one: abs(one.toa_ns - due_ns), default=None)
         if near is not None and abs(near.toa_ns - due_ns) < MATCH_S * NS_PER_S:
@@ -298,7 +298,7 @@ def gather(arrivals: Sequence[Arrival], known: Mapping[str, Known], network: Net
 def _located(own: Sequence[Arrival], network: Network) -> Known | str:
     """Locate a shot from its arrivals as a first guess, or say why that fails."""
     sensors = indices(network.sensor_ids, [arrival.sensor_id for arrival in own])
-    toa_s = np.array([(arrival.toa_ns - own[0].toa_ns) / NS_PER_S for arrival in own])
+    toa_s = np.array([(arrival.toa_ns - own[0].toa_ns) / NS_PER_S for arrival in own]) - network.offsets_s[sensors]
     unsure_s = np.hypot(
         network.position_sigma_m[sensors, 0] / network.air.sound_speed_m_s, network.offset_sigma_s[sensors]
     )

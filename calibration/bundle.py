@@ -42,8 +42,8 @@ class Network:
         The sensors, n of them.
     positions_m, position_sigma_m : numpy.ndarray, shape (n, 3)
         Where they stand, and how sure each coordinate is [m].
-    offset_sigma_s : numpy.ndarray, shape (n,)
-        How late their clocks may stamp, one standard deviation around none [s].
+    offsets_s, offset_sigma_s : numpy.ndarray, shape (n,)
+        How late their clocks stamp, and how sure that is [s].
     air : Air
         The air and how sure that is.
     path_sigma_s : float
@@ -53,6 +53,7 @@ class Network:
     sensor_ids: tuple[str, ...]
     positions_m: Floats
     position_sigma_m: Floats
+    offsets_s: Floats
     offset_sigma_s: Floats
     air: Air
     path_sigma_s: float
@@ -124,6 +125,9 @@ class Bundle:
         Which picks were used; the others are refused.
     misfit, free : float
         Sum of squares of all residuals and priors in their standard deviations, and how many of it were expected.
+    unlikelihood : float
+        Minus twice the logarithm of how likely the picks are under all that was known before, up to a constant that is
+        the same whatever was known of the same quantities: it compares explanations.
     covariance : numpy.ndarray, shape (p, p)
         Of all that was not held fast, in the order sensors' coordinates, offsets, air, shots' coordinates, origins.
     told : numpy.ndarray, shape (p, p)
@@ -146,6 +150,7 @@ class Bundle:
     used: Flags
     misfit: float
     free: float
+    unlikelihood: float
     covariance: Floats
     told: Floats
     prior_sigma: Floats
@@ -217,7 +222,7 @@ class _Problem:
         air = network.air
         parts = {
             "position": (network.positions_m, network.position_sigma_m),
-            "offset": (np.zeros(len(network.sensor_ids)), network.offset_sigma_s),
+            "offset": (network.offsets_s, network.offset_sigma_s),
             "air": (
                 np.array([air.sound_speed_m_s, air.east_m_s, air.north_m_s]),
                 np.array([air.sound_speed_sigma_m_s, air.wind_sigma_m_s, air.wind_sigma_m_s]),
@@ -321,7 +326,8 @@ class _Problem:
         left, slopes, owed, firm = self.equations(theta, sigma_s, path_s)
         weight = np.bincount(self.group, sigma_s**-2.0)
         _, depth = np.linalg.slogdet(slopes.T @ slopes + np.diag(firm**2))
-        return _square(left, owed) + float(np.log1p(path_s**2 * weight).sum() + depth)
+        spread = 2 * np.log(sigma_s).sum() + np.log1p(path_s**2 * weight).sum()
+        return _square(left, owed) + float(spread + depth - 2 * np.log(firm[firm > 0]).sum())
 
     def fit_with_paths(self, theta: Floats, sigma_s: Floats, path_s: float) -> tuple[Floats, float]:
         """Find the scatter of the paths that makes the picks likeliest, and fit under it."""
@@ -364,6 +370,7 @@ class _Problem:
             used=used,
             misfit=_square(left, owed),
             free=float(used.sum() + finite.sum() - len(self.sigma)),
+            unlikelihood=self.unlikelihood(theta, sigma_s, path_s),
             covariance=covariance,
             told=told,
             prior_sigma=self.sigma,

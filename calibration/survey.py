@@ -6,8 +6,9 @@
 
 `arrivals.csv` has ``shot,sensor_id,toa_utc,toa_sigma_s``; `shots.csv` says where test shots were fired (``shot`` and
 ``x_m,y_m,z_m`` or ``latitude_deg,longitude_deg,height_m``; perhaps ``sigma_m``, ``time_utc``, ``time_sigma_s``). Shots
-that it does not name, and those of a replay or a hub, are adjusted too. The new site file has each sensor's place and
-clock offset with their sigma; the air of the day is told in a comment, for tomorrow's is another.
+that it does not name, and those of a replay or a hub, are adjusted too. Survey from the site file as it was before
+these very shots changed it, or they count twice. The new one has each sensor's place and clock offset with their sigma;
+the air of the day is told in a comment, for tomorrow's is another.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Survey:
     ties: tuple[Tie, ...]
 
 
-def network_of(site: SiteConfig, clock_sigma_s: float = CLOCK_SIGMA_S, air: Air | None = None) -> Network:
+def network_of(site: SiteConfig, clock_sigma_s: float | None = None) -> Network:
     """Say what a site file knows of its sensors, clocks and air.
 
     Parameters
@@ -65,9 +66,7 @@ def network_of(site: SiteConfig, clock_sigma_s: float = CLOCK_SIGMA_S, air: Air 
     site : SiteConfig
         The site.
     clock_sigma_s : float, optional
-        How far clocks may be off, one standard deviation [s]; 0 if they are right.
-    air : Air, optional
-        The air; as the site's weather has it if not given.
+        How sure clock offsets are [s]; as the site states it if not given.
 
     Returns
     -------
@@ -80,8 +79,11 @@ def network_of(site: SiteConfig, clock_sigma_s: float = CLOCK_SIGMA_S, air: Air 
         sensor_ids=tuple(one.sensor_id for one in site.sensor),
         positions_m=np.array([places[one.sensor_id] for one in site.sensor], np.float64),
         position_sigma_m=np.repeat(sigmas_m[:, None], 3, axis=1),
-        offset_sigma_s=np.full(len(site.sensor), clock_sigma_s),
-        air=air or Air.of_weather(site.weather),
+        offsets_s=np.array([one.clock_offset_s for one in site.sensor], np.float64),
+        offset_sigma_s=np.array(
+            [one.clock_offset_sigma_s if clock_sigma_s is None else clock_sigma_s for one in site.sensor], np.float64
+        ),
+        air=Air.of_weather(site.weather),
         path_sigma_s=site.locating.path_sigma_s,
     )
 
@@ -294,7 +296,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=CLOCK_SIGMA_S,
         metavar="S",
-        help=f"how far clocks may be off (default: {CLOCK_SIGMA_S}; 0: they are right)",
+        help=f"how far clocks may be off from what the site states (default: {CLOCK_SIGMA_S}; 0: not at all)",
     )
 
 
