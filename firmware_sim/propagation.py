@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from firmware_sim.acoustics import LEAD_IN_SAMPLES, REFERENCE_PA, Floats, Pulse, Spectrum, even_frames
+from firmware_sim.acoustics import LEAD_IN_SAMPLES, REFERENCE_PA, Floats, Pulse, even_frames
 from firmware_sim.city import Kind
 from firmware_sim.scene import Ear, Scene, emissions, generator
-from firmware_sim.sounds import Sound, on_grid, sound_of
+from firmware_sim.sounds import Sound, on_grid, sound_of, sounded
 from firmware_sim.sources import Emission, name_of
 from firmware_sim.ways import KERNEL_FRAMES, Way, blast_ways, response, shock_ways
 
@@ -23,7 +23,6 @@ Wave: TypeAlias = Literal["blast", "shock"]
 
 TOGETHER_S = 0.25  # impulses of one place within that time are rendered together
 INAUDIBLE_DB = -12.0  # peak against the street's noise: an impulse below is not rendered
-CLICK_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,14 +161,14 @@ def _paths(scene: Scene, ear: Ear, emission: Emission, wave: Wave) -> _Paths:
     found = (blast_ways if wave == "blast" else shock_ways)(scene, ear, emission)
     if not found:
         return _Paths((), np.zeros(0), np.zeros(0))
-    levels_db = _levels_db(_sounded(scene, [emission], wave), found)
+    levels_db = _levels_db(_sounded(scene, (emission,), wave), found)
     return _Paths(tuple(found), levels_db, response(scene, ear, emission, found))
 
 
-def _levels_db(sounded: Floats, found: Sequence[Way]) -> Floats:
+def _levels_db(train_pa: Floats, found: Sequence[Way]) -> Floats:
     """Measure the peak of what arrives by each way alone."""
-    loudest = int(np.argmax(np.abs(sounded)))
-    around = sounded[max(0, loudest - KERNEL_FRAMES) : loudest + KERNEL_FRAMES]
+    loudest = int(np.argmax(np.abs(train_pa)))
+    around = train_pa[max(0, loudest - KERNEL_FRAMES) : loudest + KERNEL_FRAMES]
     transfers = np.stack([way.transfer for way in found])
     # A quarter of the stretch later, so that what a filter puts before an edge does not fall off its beginning.
     later = np.exp(-0.5j * np.pi * np.arange(transfers.shape[1]))
@@ -178,30 +177,29 @@ def _levels_db(sounded: Floats, found: Sequence[Way]) -> Floats:
     return np.asarray(20 * np.log10(np.maximum(np.abs(heard).max(axis=1), 1e-30) / REFERENCE_PA))
 
 
-def _sounded(scene: Scene, train: Sequence[Emission], wave: Wave) -> Floats:
+@lru_cache(maxsize=256)
+def _sounded(scene: Scene, train: tuple[Emission, ...], wave: Wave) -> Floats:
     """Sound a train of impulses at 1 m; shocks bring their own sound with each way, so there a click."""
     rate_hz = float(scene.device.sample_rate_hz)
-    parts = []
+    parts: list[tuple[int, Floats]] = []
     for emission in train:
-        later_s = emission.time_s - train[0].time_s
-        if wave == "shock":
-            parts.append(on_grid(_click(rate_hz), CLICK_S, rate_hz, later_s))
-        else:
-            sound = _sound(scene, emission)
-            parts.append(on_grid(sound.spectrum, sound.length_s, rate_hz, later_s))
-    whole = np.zeros(max(part.size for part in parts))
-    for part in parts:
-        whole[: part.size] += part
-    return whole
+        whole, share = divmod((emission.time_s - train[0].time_s) * rate_hz, 1)
+        later_s = share / rate_hz
+        one = sounded(_sound(scene, emission), rate_hz, later_s) if wave == "blast" else _click(rate_hz, later_s)
+        parts.append((int(whole), one))
+    together = np.zeros(max(start + part.size for start, part in parts))
+    for start, part in parts:
+        together[start : start + part.size] += part
+    return together
 
 
-def _click(rate_hz: float) -> Spectrum:
-    return lambda frequency_hz: np.full(frequency_hz.size, 1 / rate_hz, complex)
+def _click(rate_hz: float, later_s: float) -> Floats:
+    return on_grid(lambda frequency_hz: np.full(frequency_hz.size, 1 / rate_hz, complex), 1e-3, rate_hz, later_s)
 
 
 def _pulse(scene: Scene, train: Sequence[Emission], wave: Wave, paths: _Paths) -> Pulse:
-    sounded = _sounded(scene, train, wave)
-    frames = even_frames(sounded.size + paths.response.size)
-    spectrum = np.fft.rfft(sounded, frames) * np.fft.rfft(paths.response, frames)
+    train_pa = _sounded(scene, tuple(train), wave)
+    frames = even_frames(train_pa.size + paths.response.size)
+    spectrum = np.fft.rfft(train_pa, frames) * np.fft.rfft(paths.response, frames)
     begins_s = train[0].time_s + paths.ways[0].delay_s - 2 * LEAD_IN_SAMPLES / scene.device.sample_rate_hz
     return Pulse(begins_s, spectrum)

@@ -18,6 +18,7 @@ from firmware_sim.sounds import n_wave
 from firmware_sim.sources import WEAPONS, Shooter, Weapon, muzzle
 
 HALVINGS = 48
+LEAST_MACH = 1.01  # below which a shock is none
 NEAREST_M = 0.3  # Whitham's formula is for far away
 
 
@@ -78,9 +79,11 @@ def shocks(
         flown_s = math.expm1(weapon.drag_per_m * leaves_m) / (weapon.drag_per_m * weapon.speed_m_s)
         sound_s = sum(travel_time_s(a, b, air) for a, b in pairwise(points))
         missed_m = float(np.linalg.norm(np.cross(mirror.image_m - start, along)))
-        wave = whitham(weapon, weapon.speed_m_s * math.exp(-weapon.drag_per_m * leaves_m) / speed, missed_m, speed)
-        kept = 10 ** (-mirror.loss_db / 20)
-        length_m = float(np.linalg.norm(mirror.image_m - leaves))
+        mach = weapon.speed_m_s * math.exp(-weapon.drag_per_m * leaves_m) / speed
+        wave, length_m = whitham(weapon, mach, missed_m, speed), float(np.linalg.norm(mirror.image_m - leaves))
+        # Whitham's bullet keeps its speed. One that slows down sends its rays ever more forward, so that they part.
+        parting = 1 + length_m * weapon.drag_per_m * mach / (mach**2 - 1)
+        kept = 10 ** (-mirror.loss_db / 20) / math.sqrt(parting)
         yield Shock(flown_s + sound_s, length_m, np.vstack([start, points]), n_wave(kept * wave[0], wave[1]))
 
 
@@ -119,11 +122,11 @@ def _heard_until_m(
     shooter: Shooter, weapon: Weapon, start_m: Floats, along: Floats, city: City, speed_m_s: float
 ) -> float:
     """Say how far the bullet flies faster than sound before anything stops it."""
-    if weapon.speed_m_s <= speed_m_s:
+    if weapon.speed_m_s <= LEAST_MACH * speed_m_s:
         return 0.0
-    slows_m = math.log(weapon.speed_m_s / speed_m_s) / weapon.drag_per_m
+    slows_m = math.log(weapon.speed_m_s / (LEAST_MACH * speed_m_s)) / weapon.drag_per_m
     falls_m = start_m[2] / -along[2] if along[2] < 0 else math.inf
-    reach_m = min(shooter.flies_m, slows_m * 0.999, falls_m)
+    reach_m = min(shooter.flies_m, slows_m, falls_m)
     return flight_m(city, start_m, start_m + reach_m * along)
 
 

@@ -12,7 +12,6 @@ from firmware_sim.sources import WEAPONS, Emission, Shooter, level_db
 
 LEVEL_SCATTER_DB = 1.0  # from round to round
 BURST_DECAYS = 6  # after so many time constants a burst is over
-MEASURED_HZ = 48_000.0  # the sampling rate at which a peak is what it is called
 BAND_EDGE_SHARE = (0.40, 0.48)  # of the sampling rate: where the converter's anti-alias filter falls from 1 to 0
 
 
@@ -109,11 +108,11 @@ class Sound:
     Attributes
     ----------
     spectrum : Spectrum
-        Its Fourier transform.
+        The Fourier transform of its shape.
     length_s : float
         When it has died away [s].
     level_db : float
-        Its nominal peak level [dB].
+        Its peak level, whatever the scale of its shape [dB].
     """
 
     spectrum: Spectrum
@@ -176,18 +175,15 @@ def sound_of(emission: Emission, random: np.random.Generator) -> Sound:
         A little louder or quieter than its maker is on average.
     """
     loud_db = level_db(emission.maker) + float(random.normal(0, LEVEL_SCATTER_DB))
-    peak = peak_pa(loud_db)
     if isinstance(emission.maker, Shooter):
         tau_s = emission.maker.tau_s or WEAPONS[emission.maker.weapon].tau_s
-        return Sound(friedlander(peak, tau_s), 20 * tau_s, loud_db)
+        return Sound(friedlander(1.0, tau_s), 20 * tau_s, loud_db)
     parts, length_s = _BANGS[emission.maker.kind](1.0, random)
-    together = _scaled(parts, 1.0)
-    # How tones and noise add up is chance: it must not make the peak other than asked for.
-    return Sound(_scaled(parts, peak / np.abs(on_grid(together, length_s, MEASURED_HZ)).max()), length_s, loud_db)
+    return Sound(lambda frequency_hz: _sum(parts, frequency_hz), length_s, loud_db)
 
 
-def _scaled(parts: Sequence[Spectrum], factor: float) -> Spectrum:
-    return lambda frequency_hz: np.asarray(factor * np.sum([part(frequency_hz) for part in parts], axis=0), complex)
+def _sum(parts: Sequence[Spectrum], frequency_hz: Floats) -> Complex:
+    return np.asarray(np.sum([part(frequency_hz) for part in parts], axis=0), complex)
 
 
 def _later(sound: Spectrum, delay_s: float) -> Spectrum:
@@ -264,6 +260,27 @@ _BANGS: dict[str, Callable[[float, np.random.Generator], Parts]] = {
     "firework": _firework, "salute": _salute, "backfire": _backfire, "nailgun": _nailgun, "hammer": _hammer,
     "door": _door, "crash": _crash, "thunder": _thunder, "pop": _pop, "jackhammer": _jackhammer,
 }  # fmt: skip
+
+
+def sounded(sound: Sound, rate_hz: float, delay_s: float = 0.0) -> Floats:
+    """Sample an impulse at 1 m, as loud as it is said to be however its parts add up.
+
+    Parameters
+    ----------
+    sound : Sound
+        The impulse.
+    rate_hz : float
+        Sampling rate.
+    delay_s : float
+        By how much it begins later [s].
+
+    Returns
+    -------
+    numpy.ndarray, shape (frames,), float64
+        Sound pressure [Pa]; see `on_grid`.
+    """
+    shape = on_grid(sound.spectrum, sound.length_s, rate_hz, delay_s)
+    return np.asarray(shape * (peak_pa(sound.level_db) / np.abs(shape).max()))
 
 
 def on_grid(sound: Spectrum, length_s: float, rate_hz: float, delay_s: float = 0.0) -> Floats:
