@@ -34,6 +34,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("throughput", "bench.speed:measure_throughput", 15, 2, "picks a second beside PyOcto"),
     ("latency", "bench.latency:measure", 10, 1, "from the muzzle to the published shot"),
     ("fleet", "bench.fleet:measure", 6, 0.5, "ten thousand nodes through mosquitto, every message accounted for"),
+    ("survey", "bench.survey:measure", 2, 0.3, "sensors' places and clocks from test shots, and whether sigma is true"),
     ("audio", "bench.pittsburgh:measure_audio", 2, 0, "live fire from audio"),
 )
 

@@ -245,7 +245,7 @@ def fit_line(llr: Floats, gunshot: Flags, mean: Floats, covariance: Floats) -> L
     odds = math.log(gunshot.sum() / (~gunshot).sum())  # of a gunshot among the labels: no node's prior
     firm, sign = np.linalg.inv(covariance), np.where(gunshot, 1.0, -1.0)
 
-    def cost(unknown: Floats) -> tuple[float, Floats]:
+    def _cost(unknown: Floats) -> tuple[float, Floats]:
         ratio = math.exp(unknown[0]) * llr + unknown[1] + odds
         pull = -sign * _chance(-sign * ratio)
         slopes = np.column_stack([math.exp(unknown[0]) * llr, np.ones(len(llr))])
@@ -253,7 +253,7 @@ def fit_line(llr: Floats, gunshot: Flags, mean: Floats, covariance: Floats) -> L
         return float(np.logaddexp(0.0, -sign * ratio).sum() + away @ firm @ away / 2), slopes.T @ pull + firm @ away
 
     edges = [(math.log(SLOPES[0]), math.log(SLOPES[1])), OFFSETS]
-    found = minimize(cost, mean, jac=True, method="L-BFGS-B", bounds=edges, options={"ftol": 1e-14, "gtol": 1e-9}).x
+    found = minimize(_cost, mean, jac=True, method="L-BFGS-B", bounds=edges, options={"ftol": 1e-14, "gtol": 1e-9}).x
     slope, offset = math.exp(found[0]), float(found[1])
     chance = _chance(slope * llr + offset + odds)
     slopes = np.column_stack([slope * llr, np.ones(len(llr))])
