@@ -184,7 +184,7 @@ def _music(seconds: Floats, random: np.random.Generator) -> Floats:
     chosen = notes[beats.astype(int) % 64]
     tune = np.sin(2 * np.pi * chosen * since_s[:, None]).sum(axis=1) * np.exp(-since_s / 0.3)
     drum = 4 * np.sin(2 * np.pi * 60 * since_s * (1 + np.exp(-since_s / 0.03))) * np.exp(-since_s / 0.08)
-    return np.asarray(0.7 * (1 - np.exp(-since_s / 2e-3)) * (tune + drum))
+    return np.asarray(0.9 * (1 - np.exp(-since_s / 2e-3)) * (tune + drum))
 
 
 _TONES: dict[str, Callable[[Floats, np.random.Generator], Floats]] = {

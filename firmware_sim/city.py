@@ -343,7 +343,9 @@ def routes(city: City, source_m: Floats, ear_m: Floats, order: int) -> list[Rout
     plans: list[Plan] = [(np.stack([source_m[:2], ear_m[:2]]), ())]
     plans += [*_once(city, source_m, ear_m)] if order > 0 else []
     plans += [*_twice(city, source_m, ear_m)] if order > 1 else []
-    tried = [_raised(city, plan, source_m[2], ear_m[2], ground) for plan in plans for ground in (False, True)]
+    # Below zero the land falls away, and nobody knows where it is.
+    over_ground = (False, True) if min(source_m[2], ear_m[2]) >= 0 else (False,)
+    tried = [_raised(city, plan, source_m[2], ear_m[2], ground) for plan in plans for ground in over_ground]
     found = [one for one in tried if _free(city, one.points_m)]
     if not found or found[0].kind != "direct":
         straight_m = float(np.linalg.norm(ear_m - source_m))
@@ -360,20 +362,18 @@ def _free(city: City, points_m: Floats) -> bool:
 def _raised(city: City, plan: Plan, from_z_m: float, to_z_m: float, ground: bool) -> Route:
     """Give a way its heights: straight in the unfolded plan, or folded up where it meets the ground."""
     flat, walls = plan
-    steps = np.linalg.norm(np.diff(flat, axis=0), axis=1)
-    run = np.concatenate([[0.0], np.cumsum(steps)])
-    total = max(run[-1], TOUCH_M)
+    run = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(flat, axis=0), axis=1))])
+    share = run / run[-1] if run[-1] > TOUCH_M else np.linspace(0.0, 1.0, len(run))
     loss_db = float(city.loss_db[list(walls)].sum())
     if not ground:
-        heights = from_z_m + (to_z_m - from_z_m) * run / total
+        heights = from_z_m + (to_z_m - from_z_m) * share
         return Route("echo" if walls else "direct", np.column_stack([flat, heights]), loss_db)
-    sunk = from_z_m - (from_z_m + to_z_m) * run / total
-    hit = total * from_z_m / max(from_z_m + to_z_m, TOUCH_M)
-    at = int(np.searchsorted(run, hit))
-    where = [float(np.interp(hit, run, flat[:, axis])) for axis in (0, 1)]
-    points = np.insert(np.column_stack([flat, np.abs(sunk)]), at, [*where, 0.0], axis=0)
-    sine = (from_z_m + to_z_m) / math.hypot(total, from_z_m + to_z_m)
-    return Route("echo" if walls else "bounce", points, loss_db, max(sine, 1e-6), (where[0], where[1]))
+    both_m = max(from_z_m + to_z_m, TOUCH_M)
+    sunk, hit = from_z_m - both_m * share, from_z_m / both_m
+    where = [float(np.interp(hit, share, flat[:, axis])) for axis in (0, 1)]
+    points = np.insert(np.column_stack([flat, np.abs(sunk)]), int(np.searchsorted(share, hit)), [*where, 0.0], axis=0)
+    sine = both_m / math.hypot(run[-1], both_m)
+    return Route("echo" if walls else "bounce", points, loss_db, sine, (where[0], where[1]))
 
 
 def _mirror_point(city: City, source_m: Floats, ear_m: Floats, walls: NDArray[np.intp]) -> tuple[Floats, Floats]:
