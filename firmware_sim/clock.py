@@ -238,6 +238,21 @@ class HostClock:
         step_s = sum(step.step_s for step in self.steps if step.holds(time_s))
         return self._slewed_s(time_s) + slip_s + step_s
 
+    def fault_error_s(self, time_s: float) -> float:
+        """Say what share of that error is by what went wrong.
+
+        Parameters
+        ----------
+        time_s : float
+            True time [s].
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
+        return self.wall_error_s(time_s) - self._sound_s(time_s)
+
     def monotonic_s(self, time_s: float) -> float:
         """Say what ``time.monotonic`` would: it is slewed with the system clock, never stepped, and begins at a boot.
 
@@ -309,12 +324,12 @@ class HostClock:
 
     def _slewed_s(self, time_s: float) -> float:
         """Sum up the errors that come without a step."""
-        error_s = self.own.at(time_s)
-        if self.mode == "free":
-            error_s += PPM * self.rate_ppm * time_s
-        if self.mode == "pps_chrony":
-            error_s += sum(_held_over_s(loss, time_s) for loss in self.losses)
-        return error_s
+        held_over_s = sum(_held_over_s(loss, time_s) for loss in self.losses) if self.mode == "pps_chrony" else 0.0
+        return self._sound_s(time_s) + held_over_s
+
+    def _sound_s(self, time_s: float) -> float:
+        """Say how far a clock is ahead with which nothing is wrong."""
+        return self.own.at(time_s) + (PPM * self.rate_ppm * time_s if self.mode == "free" else 0.0)
 
 
 def _held_over_s(loss: GpsLoss, time_s: float) -> float:
