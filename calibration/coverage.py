@@ -12,6 +12,7 @@ it first), `coverage.geojson`, and as tables `ranges.csv`, `sensors.csv` (what t
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ HEIGHT_SIGMA_M = 10.0  # where the ground is nobody says: a shot's height is fre
 WIDE_M = 20_000.0  # how far a shot may be before anything is heard
 SAME_SPOT_M = 5.0  # a node so near another one adds nothing that a plan could rest on
 ANGLES = 16
+TINY = 1e-12
 CHI2_95_2D = 5.991464547107979
 
 Floats = NDArray[np.float64]
@@ -255,28 +257,33 @@ class _Draws:
         return np.stack(columns, axis=-1) / (speed * sigma_s)[:, None]
 
     def _covariance(self, hears: NDArray[np.bool_]) -> Floats:
-        cells = self.rows.shape[0]
-        products = (self.rows[..., :, None] * self.rows[..., None, :]).reshape(cells, len(self.plan.names), 49)
-        told = (hears.astype(np.float64) @ products).reshape(cells, -1, 7, 7)
-        return np.asarray(np.linalg.inv(self.prior + told), np.float64)
+        """Invert what the sensors that heard it say together, some cells at a time: a big city has many sensors."""
+        found = np.empty((*hears.shape[:2], 7, 7))
+        for cell in range(len(hears)):
+            rows = self.rows[cell]
+            products = (rows[:, :, None] * rows[:, None, :]).reshape(-1, 49)
+            told = (hears[cell].astype(np.float64) @ products).reshape(-1, 7, 7)
+            found[cell] = np.linalg.inv(self.prior + told)
+        return found
 
     def without(self, number: int) -> Floats:
         """Compute the chance to locate within reach where one sensor is down, by cell."""
-        hears = self.hears.copy()
-        hears[:, :, number] = False
-        within = _within(self._covariance(hears)[..., :2, :2], hears.sum(axis=2) >= self.plan.fewest)
-        return np.asarray(within.mean(axis=1))
+        return self._changed(self.rows[:, number], self.hears[:, :, number], -1)
 
     def with_one(self, place_m: Floats, sigma_s: float) -> Floats:
-        """Compute the chance to locate within reach where a node is added, by cell: one row more for each draw."""
+        """Compute the chance to locate within reach where a node is added, by cell."""
         p = self.plan.hearing.probability(place_m[None] - self.grid.places_m)
-        hears = self.luck[None, :, -1] < p[:, None]
         row = self.sights(place_m[None], np.array([sigma_s]))[:, 0]
-        leaned = np.einsum("cdij,cj->cdi", self.covariance[..., :2, :], row)
-        whole = np.einsum("cdij,ci,cj->cd", self.covariance, row, row)
-        drop = leaned[..., :, None] * leaned[..., None, :] / (1.0 + whole)[..., None, None]
-        covariance = self.covariance[..., :2, :2] - hears[..., None, None] * drop
-        return np.asarray(_within(covariance, self.count + hears >= self.plan.fewest).mean(axis=1))
+        return self._changed(row, self.luck[None, :, -1] < p[:, None], 1)
+
+    def _changed(self, row: Floats, hears: NDArray[np.bool_], more: int) -> Floats:
+        """Put one row more into each covariance where it is heard, or take one out (Sherman and Morrison)."""
+        leaned = (self.covariance @ row[:, None, :, None])[..., 0]
+        left = np.maximum(1.0 + more * (leaned * row[:, None]).sum(axis=2), TINY)
+        top = leaned[..., :2]
+        change = top[..., :, None] * top[..., None, :] * (more * hears / left)[..., None, None]
+        enough = self.count + more * hears >= self.plan.fewest
+        return np.asarray(_within(self.covariance[..., :2, :2] - change, enough).mean(axis=1))
 
 
 def _within(covariance: Floats, enough: NDArray[np.bool_]) -> Floats:
@@ -567,12 +574,20 @@ def run(arguments: argparse.Namespace) -> int:
     around = np.vstack([plan.places_m, *(place for _, place in chosen or ())])
     grid = grid_of(around, arguments.margin_m, arguments.cells)
     coarse = grid_of(around, arguments.margin_m, arguments.cells / 2)
-    report = Report(
-        site=site,
-        coverage=cover(plan, grid),
-        losses=losses(plan, coarse),
-        choices=next_places(plan, coarse, chosen or evenly(plan, coarse), arguments.add),
-    )
+    _working("the map")
+    covered = cover(plan, grid)
+    _working("what the loss of each sensor costs")
+    costs = losses(plan, coarse)
+    _working("where the next nodes go")
+    choices = next_places(plan, coarse, chosen or evenly(plan, coarse), arguments.add)
+    _working("")
+    report = Report(site, covered, costs, choices)
     write(report, arguments.out)
     print("\n".join([*summary(report), f"{arguments.out}: coverage.svg, coverage.geojson and tables written"]))
     return 0
+
+
+def _working(what: str) -> None:
+    """Show on a terminal what is being worked out; nothing in a pipe."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what and f'working out {what} ...'}", end="", file=sys.stderr, flush=True)

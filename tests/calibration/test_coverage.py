@@ -122,6 +122,10 @@ def test_a_node_more_by_one_row_is_a_node_more_by_all_rows() -> None:
     by_row = _Draws(plan, grid).with_one(place, 0.006)
     whole = _Draws(added(plan, "new", place), grid)
     assert by_row == pytest.approx(_within(whole.covariance[..., :2, :2], whole.count >= 4).mean(axis=1), abs=1e-6)
+    before = _Draws(plan, grid)
+    assert whole.without(5) == pytest.approx(
+        _within(before.covariance[..., :2, :2], before.count >= 4).mean(axis=1), abs=1e-6
+    )
 
 
 def test_the_next_node_goes_where_one_is_missing_and_the_one_after_goes_elsewhere() -> None:
