@@ -1,12 +1,13 @@
 """Faults: what a scene accepts to go wrong, and what it refuses."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from agls.errors import InputError
-from firmware_sim.faults import GpsLoss, Overflow, of_sensor
-from firmware_sim.scene import load_scene
+from firmware_sim.faults import AnyFault, GpsLoss, Overflow, of_sensor
+from firmware_sim.scene import DEMO_SCENE, load_scene
 
 SCENE = """
 name = "yard"
@@ -89,3 +90,8 @@ def test_a_fault_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path, old: 
         load_scene(path)
     assert str(refused.value).startswith(str(path))
     assert "\n" not in str(refused.value)
+
+
+def test_the_scene_of_a_bad_day_shows_every_kind_of_fault() -> None:
+    bad_day = load_scene(DEMO_SCENE.with_name("bad_day.toml"))
+    assert {type(fault) for fault in bad_day.fault} == set(get_args(AnyFault))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from agls.broker import EmbeddedBroker
 from agls.config import Mqtt, check_site
 from agls.errors import InputError
-from agls.transport import topic
+from agls.messages import Ack, Detection
+from agls.transport import Connection, topic
 from firmware_sim import fleet as fleets
 from firmware_sim.crowd import allow_files
 from firmware_sim.fleet import (
@@ -147,6 +148,43 @@ def test_the_broker_bears_a_small_fleet_and_every_message_is_accounted_for(broke
     assert account.complete
     assert (account.received, account.acknowledged) == (account.published, account.published)
     assert account.puback_s["p50"] <= account.puback_s["max"]
+
+
+def acknowledge(mqtt: Mqtt, ended: threading.Event) -> None:
+    """Be a hub that loses every sensor's first detection, and asks for it once it has seen the next."""
+    newest: dict[str, int] = {}
+    asked: set[str] = set()
+    with Connection(mqtt, client_id="hub", subscriptions=[topic("detection", "+")]) as hub:
+        while not ended.is_set():
+            for received in hub.take(0.05):
+                one = received.record
+                assert isinstance(one, Detection)
+                newest[one.sensor_id] = max(newest.get(one.sensor_id, 0), one.seq + 1)
+                missing = (0,) if one.sensor_id not in asked and one.seq else ()
+                asked |= {one.sensor_id} if missing else set()
+                hub.publish(
+                    Ack(
+                        sensor_id=one.sensor_id,
+                        boot_id=one.boot_id,
+                        next_seq=newest[one.sensor_id] if missing or one.sensor_id in asked else 0,
+                        missing=missing,
+                    )
+                )
+
+
+def test_nodes_send_again_what_a_hub_misses_and_forget_what_it_has(broker: EmbeddedBroker) -> None:
+    ended = threading.Event()
+    hub = threading.Thread(target=acknowledge, args=(broker.mqtt, ended))
+    hub.start()
+    few = Fleet(name="few", duration_s=4.0, hub=True, group=(Group(name="n", count=5, detections_per_min=60.0),))
+    account = run_fleet(few, broker.mqtt)
+    ended.set()
+    hub.join()
+    spoken = Counter(said.node for said in utterances(few) if not said.heartbeat)
+    twice = [node for node, count in spoken.items() if count > 1]
+    assert account.complete
+    assert account.resent == len(twice) == account.duplicates
+    assert account.hub_acknowledged == sum(spoken[node] for node in twice)
 
 
 def test_a_fleet_that_is_stopped_accounts_for_what_it_said(broker: EmbeddedBroker) -> None:
