@@ -52,11 +52,11 @@ def _speed(scenes: dict[str, Scene], plan: Plan) -> Row:
 
 def _render(scene: Scene, ear: Ear) -> float:
     """Render one sensor of a scene and say how long it took [s]."""
-    rate_hz, began_s = scene.device.sample_rate_hz, time.perf_counter()
+    rate_hz, began_s = scene.device.sample_rate_hz, time.process_time()
     recorder, frames, chunk = Recorder(scene, ear), round(scene.duration_s * rate_hz), round(CHUNK_S * rate_hz)
     for first in range(0, frames, chunk):
         recorder.samples(first, min(chunk, frames - first))
-    return time.perf_counter() - began_s
+    return time.process_time() - began_s
 
 
 def _lateness(scene: Scene, plan: Plan) -> Row:

@@ -201,9 +201,11 @@ Parts: TypeAlias = tuple[list[Spectrum], float]
 
 
 def _firework(peak: float, random: np.random.Generator) -> Parts:
-    # A small aerial shell: black powder burns longer than a cartridge, and the shell's paper tears over milliseconds.
+    # An aerial shell: black powder burns longer than a cartridge, paper tears over milliseconds, stars crackle.
     tearing = modes(peak, random.uniform(200, 6_000, 60), random.uniform(0.2, 1, 60), 2e-3, 0.03)
-    return [friedlander(0.6 * peak, 3e-3), tearing], 0.24
+    crackles_s = np.sort(random.uniform(0.04, 0.8, 45))
+    stars = noise_burst(0.3 * peak, random, crackles_s, 4e-3, (900.0, 9_000.0))
+    return [friedlander(0.6 * peak, 5e-3), tearing, stars], 0.9
 
 
 def _salute(peak: float, random: np.random.Generator) -> Parts:
