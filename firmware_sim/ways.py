@@ -251,28 +251,30 @@ def response(scene: Scene, ear: Ear, emission: Emission, found: Sequence[Way]) -
     turns = -2j * np.pi / KERNEL_FRAMES * (LEAD_IN_SAMPLES + late - whole)
     spectra = np.stack([way.transfer for way in found]) * np.exp(turns[:, None] * np.arange(KERNEL_FRAMES // 2 + 1))
     kernels = np.fft.irfft(spectra, KERNEL_FRAMES)
-    laid = np.zeros(int(whole.max()) + KERNEL_FRAMES)
-    for kernel, start in zip(kernels, whole, strict=True):
-        laid[start : start + KERNEL_FRAMES] += kernel
-    # Of one way alone: with its bounce off the ground, all that walls scatter would have the same teeth.
-    energy = (kernels**2).sum(axis=1)
-    loudest = int(np.argmax(energy))
-    together = energy[np.abs(late - late[loudest]) < transfer.DIRECT_S * rate_hz].sum() / energy[loudest]
-    scattered = _scattered(scene, ear, emission, kernels[loudest] * math.sqrt(together))
-    whole_response = np.zeros(max(laid.size, whole[loudest] + scattered.size))
-    whole_response[: laid.size] = laid
-    whole_response[whole[loudest] : whole[loudest] + scattered.size] += scattered
-    return whole_response
+    laid = np.zeros((2, int(whole.max()) + KERNEL_FRAMES))
+    for way, kernel, start in zip(found, kernels, whole, strict=True):
+        laid[int(_by_ground(way)), start : start + KERNEL_FRAMES] += kernel
+    # With the ground's bounces all that walls scatter would have the same teeth, so they lend it only their power.
+    power = (laid**2).sum(axis=1)
+    scattered = _scattered(
+        scene, ear, emission, laid[np.argmax(power > 0)] * math.sqrt(power.sum() / power[power > 0][0])
+    )
+    scattered[: laid.shape[1]] += laid.sum(axis=0)
+    return scattered
 
 
-def _scattered(scene: Scene, ear: Ear, emission: Emission, kernel: Floats) -> Floats:
+def _by_ground(way: Way) -> bool:
+    return bool((way.points_m[1:-1, 2] == 0).any())
+
+
+def _scattered(scene: Scene, ear: Ear, emission: Emission, heard: Floats) -> Floats:
     """Say what near walls scatter of a sound, and the street's reverberation."""
     drawn, rate_hz = scene.ways, scene.device.sample_rate_hz
     random = generator(scene, "scattering", place_of(emission), ear.sensor_id)
     scatter_db, reverb_db = random.normal([drawn.scatter_db, drawn.reverb_db], SCATTER_SIGMA_DB)
     tail = transfer.scattering(random, scatter_db, reverb_db, rate_hz, round(transfer.TAIL_S * rate_hz))
-    frames = even_frames(kernel.size + tail.size)
+    frames = even_frames(heard.size + tail.size)
     frequency_hz = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
     # What walls scatter has gone round one more edge, so it is duller once more.
     added = np.fft.rfft(tail, frames) * transfer.bent_gain(frequency_hz, drawn.dull_above_hz)
-    return np.fft.irfft(np.fft.rfft(kernel, frames) * added, frames)[: kernel.size + tail.size]
+    return np.fft.irfft(np.fft.rfft(heard, frames) * added, frames)[: heard.size + tail.size]

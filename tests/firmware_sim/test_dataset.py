@@ -146,3 +146,48 @@ def test_progress_shows_on_a_terminal_and_nowhere_else() -> None:
         bar.close()
     assert "100%" in terminal.getvalue()
     assert pipe.getvalue() == ""
+
+
+BANGS = """
+[[bang]]
+bang_id = "shell"
+kind = "firework"
+x_m = 0.0
+y_m = 0.0
+z_m = 60.0
+start_s = 2.5
+[[bang]]
+bang_id = "breaker"
+kind = "jackhammer"
+x_m = 0.0
+y_m = 10.0
+start_s = 3.0
+count = 3
+cadence_s = 0.05
+"""
+
+
+def test_what_is_no_gunfire_stands_in_a_truth_of_its_own(scene_path: Path, tmp_path: Path) -> None:
+    scene_path.write_text(SCENE + BANGS)
+    simulate(scene_path, tmp_path / "out")
+    others = rows(tmp_path / "out" / "other_truth.csv")
+    assert [(row["kind"], row["emission_id"]) for row in others] == [
+        ("firework", "shell-0"), ("jackhammer", "breaker-0"), ("jackhammer", "breaker-1"), ("jackhammer", "breaker-2"),
+    ]  # fmt: skip
+    assert len(rows(tmp_path / "out" / "truth.csv")) == 2
+
+
+def test_every_arrival_is_told_with_its_way_and_its_true_time(scene_path: Path, tmp_path: Path) -> None:
+    simulate(scene_path, tmp_path / "out")
+    found = rows(tmp_path / "out" / "arrivals.csv")
+    assert {row["kind"] for row in found} == {"direct", "bounce", "echo"}
+    for sensor_id in ("ne", "nw", "s"):
+        first, second = (
+            min(
+                parse_utc(row["toa_utc"])
+                for row in found
+                if (row["sensor_id"], row["emission_id"]) == (sensor_id, shot)
+            )
+            for shot in ("corner-0", "corner-1")
+        )
+        assert second - first == pytest.approx(1.25e9, abs=2)
