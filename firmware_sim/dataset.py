@@ -42,10 +42,12 @@ def simulate(scene_path: Path, out: Path) -> None:
     scene = load_scene(scene_path)
     with _complete_folder(out) as folder:
         _write_tables(scene, folder)
-        _write_arrivals(scene, folder)
         progress = _Progress(len(scene.sensor) * scene.duration_s, sys.stderr)
+        arrivals: list[Sequence[object]] = []
         for ear in scene.sensor:
+            arrivals += _arrivals(scene, ear)
             _record(scene, ear, folder / _file_name(ear), progress)
+        _write_csv(folder / "arrivals.csv", "recording,sensor_id,emission_id,kind,toa_utc,level_db", arrivals)
         progress.close()
 
 
@@ -112,17 +114,14 @@ def _emission_id(made: Emission) -> str:
     return f"{name_of(made.maker)}-{made.number}"
 
 
-def _write_arrivals(scene: Scene, folder: Path) -> None:
-    """Write by which ways each impulse reached each sensor, where it was louder than the noise: true times."""
+def _arrivals(scene: Scene, ear: Ear) -> Iterator[Sequence[object]]:
+    """Tell by which ways each impulse reached a sensor, where it was louder than the noise: true times."""
     start_ns = parse_utc(scene.start_utc)
-    rows = [
-        (scene.name, ear.sensor_id, _emission_id(made), way.kind, _utc(start_ns, way.toa_s), round(way.level_db, 1))
-        for ear in scene.sensor
-        for made in emissions(scene)
-        for way in ways(scene, ear, made)
-        if way.level_db > scene.device.noise_db
-    ]
-    _write_csv(folder / "arrivals.csv", "recording,sensor_id,emission_id,kind,toa_utc,level_db", rows)
+    for made in emissions(scene):
+        for way in ways(scene, ear, made):
+            if way.level_db > scene.device.noise_db:
+                toa_utc = _utc(start_ns, way.toa_s)
+                yield scene.name, ear.sensor_id, _emission_id(made), way.kind, toa_utc, round(way.level_db, 1)
 
 
 def _utc(start_ns: int, later_s: float) -> str:

@@ -5,7 +5,7 @@ close on each other are rendered together.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Literal, TypeAlias
@@ -156,13 +156,15 @@ def _sound(scene: Scene, emission: Emission) -> Sound:
     return sound_of(emission, generator(scene, "source", name_of(emission.maker), emission.number))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)
 def _paths(scene: Scene, ear: Ear, emission: Emission, wave: Wave) -> _Paths:
     found = (blast_ways if wave == "blast" else shock_ways)(scene, ear, emission)
     if not found:
         return _Paths((), np.zeros(0), np.zeros(0))
     levels_db = _levels_db(_sounded(scene, (emission,), wave), found)
-    return _Paths(tuple(found), levels_db, response(scene, ear, emission, found))
+    laid = response(scene, ear, emission, found)
+    # What each way does is in the response now, and would fill the memory.
+    return _Paths(tuple(replace(way, transfer=way.transfer[:0]) for way in found), levels_db, laid)
 
 
 def _levels_db(train_pa: Floats, found: Sequence[Way]) -> Floats:
