@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_array
 
 from agls.errors import InputError
 from agls.locate.solve import Air
@@ -29,7 +30,7 @@ CAUCHY = 2.4  # at so many a pick counts a half while the rest is not settled ye
 ASIDE = 1e4  # a refused pick's sigma is multiplied by this: it stays in the tables and says nothing
 LEAST_PATH_S, MOST_PATH_S = 1e-6, 0.1
 PATH_SPREAD = math.log(10.0)  # the paths' scatter stated beforehand may be wrong by a factor of ten
-ROUNDS, STEPS = 8, 60
+ROUNDS, STEPS, MOST_DAMPING = 8, 60, 1e9
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,18 @@ def adjust(network: Network, shots: Shots, picks: Picks) -> Bundle:
     return problem.result(theta, np.where(refused, ASIDE * picks.sigma_s, picks.sigma_s), path_s, ~refused)
 
 
+@dataclass(frozen=True)
+class _Equations:
+    """The misfit at some values of the unknowns, and its slopes there; `told` is `normal` without the priors."""
+
+    misfit: float
+    told: Floats
+    normal: Floats
+    pull: Floats
+    left: Floats
+    slopes: csr_array
+
+
 class _Problem:
     """The unknowns in one row, what they predict, and how the misfit depends on them."""
 
@@ -241,6 +254,24 @@ class _Problem:
         }
         path = shots.place[picks.shot] * len(network.sensor_ids) + picks.sensor
         self.group = np.unique(path, return_inverse=True)[1]
+        count = len(path)
+        self.groups = csr_array((np.ones(count), (self.group, np.arange(count))))
+        self.alone = len(np.unique(self.group)) == count
+        # Which unknowns each pick depends on, in the order of `predict`; those held fast are left out.
+        of_sensor, of_shot = picks.sensor[:, None], picks.shot[:, None]
+        every = np.hstack(
+            (
+                self.at["position"][picks.sensor],
+                self.at["place"][picks.shot],
+                self.at["offset"][of_sensor],
+                self.at["origin"][of_shot],
+                np.broadcast_to(self.at["air"], (count, 3)),
+            )
+        )
+        number = np.where(self.loose, np.cumsum(self.loose) - 1, -1)
+        self.filled = self.loose[every]
+        self.columns = number[every][self.filled]
+        self.starts = np.concatenate([[0], np.cumsum(self.filled.sum(axis=1))])
 
     def start(self) -> Floats:
         """Begin at what is known beforehand, each shot's time from the picks of it."""
@@ -254,80 +285,94 @@ class _Problem:
                 theta[where] = np.median(own)
         return theta
 
-    def predict(self, theta: Floats) -> tuple[Floats, Floats]:
-        """Compute when each pick should be, and how that depends on every unknown."""
-        sensor, shot, rows = self.picks.sensor, self.picks.shot, np.arange(len(self.picks.shot))
-        at = self.at
+    def predict(self, theta: Floats) -> tuple[Floats, csr_array]:
+        """Compute when each pick should be, and how that depends on every unknown that is not held fast."""
+        sensor, shot, at = self.picks.sensor, self.picks.shot, self.at
         c, wind = theta[at["air"][0]], np.array([*theta[at["air"][1:]], 0.0])
         flight, unit = flight_s(theta[at["position"]][sensor] - theta[at["place"]][shot], c, wind)
-        stretch = c + unit @ wind
-        slopes = np.zeros((len(rows), len(theta)))
-        slopes[rows[:, None], at["position"][sensor]] = unit / stretch[:, None]
-        slopes[rows[:, None], at["place"][shot]] = -unit / stretch[:, None]
-        slopes[rows, at["offset"][sensor]] = slopes[rows, at["origin"][shot]] = 1.0
-        slopes[:, at["air"]] = -(flight / stretch)[:, None] * np.column_stack([np.ones(len(rows)), unit[:, :2]])
+        by_place = unit / (c + unit @ wind)[:, None]
+        by_air = -(flight / (c + unit @ wind))[:, None] * np.column_stack([np.ones(len(flight)), unit[:, :2]])
+        ones = np.ones((len(flight), 1))
+        values = np.hstack([by_place, -by_place, ones, ones, by_air])[self.filled]
+        slopes = csr_array((values, self.columns, self.starts), shape=(len(flight), len(self.sigma)))
         return theta[at["origin"]][shot] + flight + theta[at["offset"]][sensor], slopes
 
-    def whiten(self, values: Floats, sigma_s: Floats, path_s: float) -> Floats:
-        """Turn picks, whose paths are common within a group, into independent ones of unit variance.
+    def weigh(self, sigma_s: Floats, path_s: float) -> tuple[Floats, Floats]:
+        """Invert the covariance of the picks: ``diag(sigma^2) + path^2`` within each place and sensor.
 
-        The covariance of a group is ``diag(sigma^2) + path^2``, whose inverse root is known in closed form.
+        The inverse is ``diag(own) - own' common own`` within each group, by Sherman and Morrison.
         """
-        scaled = (values.T / sigma_s).T
-        if path_s == 0.0:
-            return np.asarray(scaled)
-        weight = np.bincount(self.group, sigma_s**-2.0)
-        common = np.zeros((len(weight), *values.shape[1:]))
-        np.add.at(common, self.group, (scaled.T / sigma_s).T)
-        shrink = (1.0 - 1.0 / np.sqrt(1.0 + path_s**2 * weight)) / weight
-        return np.asarray(scaled - (((shrink * common.T).T)[self.group].T / sigma_s).T)
+        if self.alone:  # no pick shares a path with another
+            return 1.0 / (sigma_s**2 + path_s**2), np.zeros(len(sigma_s))
+        own = sigma_s**-2.0
+        return own, path_s**2 / (1.0 + path_s**2 * (self.groups @ own))
 
-    def equations(self, theta: Floats, sigma_s: Floats, path_s: float) -> tuple[Floats, Floats, Floats, Floats]:
-        """Give whitened residuals and slopes of the picks, and those of the priors (diagonal)."""
+    def equations(self, theta: Floats, sigma_s: Floats, path_s: float) -> _Equations:
+        """Set up the misfit and how it depends on the unknowns."""
         predicted, slopes = self.predict(theta)
-        joined = np.column_stack([self.picks.toa_s - predicted, slopes[:, self.loose]])
-        white = self.whiten(joined, sigma_s, path_s)
-        return white[:, 0], white[:, 1:], (self.mean - theta)[self.loose] / self.sigma, 1.0 / self.sigma
+        left, owed, firm = self.picks.toa_s - predicted, (self.mean - theta)[self.loose] / self.sigma, 1.0 / self.sigma
+        own, common = self.weigh(sigma_s, path_s)
+        weighed = _rows_times(own, slopes)
+        told, pull, misfit = (slopes.T @ weighed).toarray(), weighed.T @ left, own @ left**2
+        if not self.alone:
+            summed, summed_left = self.groups @ weighed, self.groups @ (own * left)
+            told -= (summed.T @ _rows_times(common, summed)).toarray()
+            pull -= summed.T @ (common * summed_left)
+            misfit -= common @ summed_left**2
+        return _Equations(
+            misfit=float(misfit + owed @ owed),
+            told=told,
+            normal=told + np.diag(firm**2),
+            pull=pull + firm * owed,
+            left=left,
+            slopes=slopes,
+        )
 
     def fit(self, theta: Floats, sigma_s: Floats, path_s: float) -> Floats:
         """Descend to the least misfit by damped Gauss-Newton steps."""
         damping, here = 0.0, self.equations(theta, sigma_s, path_s)
         for _ in range(STEPS):
-            left, slopes, owed, firm = here
-            normal, pull = slopes.T @ slopes + np.diag(firm**2), slopes.T @ left + firm * owed
-            scale = 1.0 / np.sqrt(np.diag(normal))
-            damped = normal * np.outer(scale, scale) + damping * np.eye(len(scale))
+            scale = 1.0 / np.sqrt(np.diag(here.normal))
+            damped = here.normal * np.outer(scale, scale) + damping * np.eye(len(scale))
             step = np.zeros(len(theta))
-            step[self.loose] = scale * np.linalg.solve(damped, scale * pull)
+            step[self.loose] = scale * np.linalg.solve(damped, scale * here.pull)
             there = self.equations(theta + step, sigma_s, path_s)
-            gained = _square(left, owed) - _square(there[0], there[2])
-            if gained < 0:
+            gained = here.misfit - there.misfit
+            if gained < 0 and damping < MOST_DAMPING:
                 damping = max(10.0 * damping, 1e-3)
                 continue
-            theta, here, damping = theta + step, there, damping / 10.0 if damping > 1e-6 else 0.0
-            if gained < 1e-9 * (1.0 + _square(left, owed)):
+            if gained > 0:
+                theta, here, damping = theta + step, there, damping / 10.0 if damping > 1e-6 else 0.0
+            if gained < 1e-9 * (1.0 + here.misfit):
                 break
         return theta
 
     def surprise(self, theta: Floats, sigma_s: Floats, path_s: float) -> Floats:
         """Say by how many standard deviations each pick differs from what all others predict for it."""
-        left, slopes, _, firm = self.equations(theta, sigma_s, path_s)
-        covariance = _inverse(slopes.T @ slopes + np.diag(firm**2))
-        root = self.whiten(np.eye(len(left)), sigma_s, path_s)
-        # P, the inverse covariance of the picks with everything unknown integrated out.
-        inside = root - slopes @ (covariance @ (slopes.T @ root))
-        own = np.einsum("ij,ij->j", root, inside)
-        apart = (inside.T @ left) / own
-        variance = np.maximum(1.0 / own - sigma_s**2, 0.0) + self.picks.sigma_s**2
-        return np.asarray(apart / np.sqrt(variance))
+        here = self.equations(theta, sigma_s, path_s)
+        covariance = _inverse(here.normal)
+        # P, the inverse covariance of the picks with everything unknown integrated out: its diagonal, and P times left.
+        slopes = self.unblur(here.slopes, sigma_s, path_s)
+        own, common = self.weigh(sigma_s, path_s)
+        diagonal = own - common[self.group] * own**2 - ((slopes @ covariance) * slopes.toarray()).sum(axis=1)
+        left = self.unblur(csr_array(here.left[:, None]), sigma_s, path_s).toarray()[:, 0]
+        left -= slopes @ (covariance @ (slopes.T @ here.left))
+        variance = np.maximum(1.0 / diagonal - sigma_s**2, 0.0) + self.picks.sigma_s**2
+        return np.asarray(left / diagonal / np.sqrt(variance))
+
+    def unblur(self, values: csr_array, sigma_s: Floats, path_s: float) -> csr_array:
+        """Multiply columns by the inverse covariance of the picks."""
+        own, common = self.weigh(sigma_s, path_s)
+        scaled = _rows_times(own, values)
+        summed = _rows_times(common, csr_array(self.groups @ scaled))
+        return csr_array(scaled - _rows_times(own, csr_array(self.groups.T @ summed)))
 
     def unlikelihood(self, theta: Floats, sigma_s: Floats, path_s: float) -> float:
         """Give minus twice the log likelihood of the picks, all unknowns integrated out, up to a constant."""
-        left, slopes, owed, firm = self.equations(theta, sigma_s, path_s)
-        weight = np.bincount(self.group, sigma_s**-2.0)
-        _, depth = np.linalg.slogdet(slopes.T @ slopes + np.diag(firm**2))
-        spread = 2 * np.log(sigma_s).sum() + np.log1p(path_s**2 * weight).sum()
-        return _square(left, owed) + float(spread + depth - 2 * np.log(firm[firm > 0]).sum())
+        here = self.equations(theta, sigma_s, path_s)
+        _, depth = np.linalg.slogdet(here.normal)
+        spread = 2 * np.log(sigma_s).sum() + np.log1p(path_s**2 * np.bincount(self.group, sigma_s**-2.0)).sum()
+        return here.misfit + float(spread + depth + 2 * np.log(self.sigma[np.isfinite(self.sigma)]).sum())
 
     def fit_with_paths(self, theta: Floats, sigma_s: Floats, path_s: float) -> tuple[Floats, float]:
         """Find the scatter of the paths that makes the picks likeliest, and fit under it."""
@@ -335,21 +380,22 @@ class _Problem:
         if stated == 0.0:
             return self.fit(theta, sigma_s, 0.0), 0.0
 
+        nearest = [theta]
+
         def cost(log_path: float) -> float:
-            trial = self.fit(theta, sigma_s, math.exp(log_path))
+            nearest[0] = self.fit(nearest[0], sigma_s, math.exp(log_path))
             strange = (log_path - math.log(stated)) / PATH_SPREAD
-            return self.unlikelihood(trial, sigma_s, math.exp(log_path)) + strange**2
+            return self.unlikelihood(nearest[0], sigma_s, math.exp(log_path)) + strange**2
 
         bounds = (math.log(LEAST_PATH_S), math.log(MOST_PATH_S))
-        best = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 0.03})
+        best = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 0.05})
         path_s = math.exp(float(best.x))
-        return self.fit(theta, sigma_s, path_s), path_s
+        return self.fit(nearest[0], sigma_s, path_s), path_s
 
     def result(self, theta: Floats, sigma_s: Floats, path_s: float, used: Flags) -> Bundle:
         """Lay out what was found."""
-        left, slopes, owed, firm = self.equations(theta, sigma_s, path_s)
-        told = slopes.T @ slopes
-        covariance = _inverse(told + np.diag(firm**2))
+        here = self.equations(theta, sigma_s, path_s)
+        covariance = _inverse(here.normal)
         number = np.where(self.loose, np.cumsum(self.loose) - 1, -1)
         spread = np.zeros(len(theta))
         spread[self.loose] = np.sqrt(np.diag(covariance))
@@ -366,13 +412,13 @@ class _Problem:
             places_m=theta[at["place"]],
             origins_s=theta[at["origin"]],
             path_sigma_s=path_s,
-            residuals_s=self.picks.toa_s - self.predict(theta)[0],
+            residuals_s=here.left,
             used=used,
-            misfit=_square(left, owed),
+            misfit=here.misfit,
             free=float(used.sum() + finite.sum() - len(self.sigma)),
             unlikelihood=self.unlikelihood(theta, sigma_s, path_s),
             covariance=covariance,
-            told=told,
+            told=here.told,
             prior_sigma=self.sigma,
             index={name: number[where] for name, where in at.items()},
         )
@@ -429,8 +475,10 @@ def same_places(places_m: Floats, within_m: float) -> Ints:
     return np.array(numbers, np.int64)
 
 
-def _square(*parts: Floats) -> float:
-    return float(sum(part @ part for part in parts))
+def _rows_times(factors: Floats, values: csr_array) -> csr_array:
+    """Multiply each row by a factor of its own."""
+    scaled = values.data * np.repeat(factors, np.diff(values.indptr))
+    return csr_array((scaled, values.indices, values.indptr), shape=values.shape)
 
 
 def _inverse(normal: Floats) -> Floats:
