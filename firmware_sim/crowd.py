@@ -28,6 +28,7 @@ TEND_S = 5.0  # how often each client looks after its keepalive
 CONNECT_THREADS = 8
 AGAIN_S, AGAIN_MAX_S = 1.0, 30.0
 SPARE_FILES = 64
+READ_PACKETS = 200  # of one client in one turn of the loop
 
 OnMessage = Callable[[str, bytes], None]
 OnAcknowledged = Callable[[str, int, float], None]
@@ -74,6 +75,9 @@ class Crowd:
         self._refusal = ""
         self._leaving = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._packets_count = 0
+        self._writing: list[tuple[paho.Client, Any]] = []
+        self._watched: set[Any] = set()
         self.counts: Counter[str] = Counter()
 
     @property
@@ -242,41 +246,57 @@ class Crowd:
         else:
             self._loop.call_soon_threadsafe(work)
 
-    def _on_open(self, client: paho.Client, _name: str, sock: Any) -> None:
+    def _on_open(self, client: paho.Client, name: str, sock: Any) -> None:
+        # One packet a turn would let a client that receives much fall behind thousands that receive little; and what
+        # TLS has decrypted already wakes no loop.
+        packets_count = READ_PACKETS if self._subscriptions[name] or self._tls else 1
+
         def listen() -> None:
             if sock.fileno() >= 0:
-                self._loop.add_reader(sock, self._read, client, sock)
+                self._loop.add_reader(sock, self._read, client, packets_count)
 
         self._soon(listen)
 
-    @staticmethod
-    def _read(client: paho.Client, sock: Any) -> None:
-        client.loop_read()
-        # What TLS has already decrypted wakes no loop.
-        while isinstance(sock, ssl.SSLSocket) and sock.fileno() >= 0 and sock.pending():
+    def _read(self, client: paho.Client, packets_count: int) -> None:
+        for _ in range(packets_count):
+            before = self._packets_count
             client.loop_read()
+            if self._packets_count == before:
+                return
 
     def _on_close(self, _client: paho.Client, _name: str, sock: Any) -> None:
         # At once, for the socket is closed next, and its number given to another.
         self._loop.remove_reader(sock)
-        self._loop.remove_writer(sock)
+        self._unwatch(sock)
 
     def _on_want_write(self, client: paho.Client, _name: str, sock: Any) -> None:
-        def write() -> None:
-            if sock.fileno() >= 0:
+        self._soon(lambda: self._write_soon(client, sock))
+
+    def _write_soon(self, client: paho.Client, sock: Any) -> None:
+        """Write in the loop's next turn: to ask the system first, each time, would cost more than the writing."""
+        if not self._writing:
+            self._loop.call_soon(self._write)
+        self._writing.append((client, sock))
+
+    def _write(self) -> None:
+        writing, self._writing = self._writing, []
+        for client, sock in writing:
+            client.loop_write()
+            if client.want_write() and sock.fileno() >= 0:
+                self._watched.add(sock)
                 self._loop.add_writer(sock, client.loop_write)
 
-        self._soon(write)
-
     def _on_wrote(self, _client: paho.Client, _name: str, sock: Any) -> None:
-        if sock.fileno() >= 0:
+        if sock in self._watched:
             self._soon(lambda: self._unwatch(sock))
 
     def _unwatch(self, sock: Any) -> None:
-        if sock.fileno() >= 0:
+        if sock in self._watched:
+            self._watched.discard(sock)
             self._loop.remove_writer(sock)
 
     def _on_connect(self, client: paho.Client, name: str, _flags: Any, reason: Any, _properties: Any) -> None:
+        self._packets_count += 1
         if reason.is_failure:
             self.counts["refused"] += 1
             self._refuse(why_refused(str(reason), self._mqtt.username))
@@ -288,6 +308,7 @@ class Crowd:
             self._arrived(name)
 
     def _on_subscribe(self, _client: paho.Client, name: str, _mid: int, reasons: Any, _properties: Any) -> None:
+        self._packets_count += 1
         if any(reason.is_failure for reason in reasons):
             self._refuse("it refuses a subscription")
             return
@@ -304,11 +325,13 @@ class Crowd:
             self._spawn(self._connect(name))
 
     def _on_puback(self, _client: paho.Client, name: str, mid: int, _reason: Any, _properties: Any) -> None:
+        self._packets_count += 1
         sent_s = self._waiting[name].pop(mid, None)
         if sent_s is not None:
             self._on_acknowledged(name, mid, time.monotonic() - sent_s)
 
     def _on_arrival(self, _client: paho.Client, _name: str, message: paho.MQTTMessage) -> None:
+        self._packets_count += 1
         self._on_message(message.topic, bytes(message.payload))
 
 
