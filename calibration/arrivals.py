@@ -22,7 +22,7 @@ from agls.replay.csv_rows import Row, read_rows
 from calibration.bundle import Network, Picks, Shots, flight_s, indices, same_places
 
 LATEST_NS = UtcNs(4_102_444_800 * NS_PER_S)  # the year 2100
-MATCH_S = 0.1  # a detection this far from where a located shot predicts it may still be of it
+MATCH_S = 0.04  # a detection this near where a located shot predicts it may be of it (paths scatter by up to 10 ms)
 LIKE_M = 25.0  # shots nearer than this share their paths
 HEIGHT_SIGMA_M = 3.0  # of a shot that nobody surveyed
 FEWEST = 4

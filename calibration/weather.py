@@ -228,8 +228,8 @@ def summary(found: AirFound, heap: Heap) -> list[str]:
 def _told(air: Air, sigmas: Floats | tuple[float, ...]) -> str:
     speed, east, north = (float(one) for one in sigmas)
     return (
-        f"sound {air.sound_speed_m_s:.2f} +-{speed:.2f} m/s, wind towards east {air.east_m_s:+.2f} +-{east:.2f}"
-        f" and north {air.north_m_s:+.2f} +-{north:.2f} m/s"
+        f"sound {air.sound_speed_m_s:.2f} +-{speed:.2f} m/s, wind towards east {air.east_m_s + 0.0:+.2f} +-{east:.2f}"
+        f" and north {air.north_m_s + 0.0:+.2f} +-{north:.2f} m/s"
     )
 
 
