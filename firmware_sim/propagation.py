@@ -17,11 +17,11 @@ from firmware_sim.city import Kind
 from firmware_sim.scene import Ear, Scene, emissions, generator
 from firmware_sim.sounds import Sound, on_grid, sound_of, sounded
 from firmware_sim.sources import Emission, name_of
-from firmware_sim.ways import KERNEL_FRAMES, Way, blast_ways, response, shock_ways
+from firmware_sim.ways import KERNEL_FRAMES, Way, blast_ways, place_of, response, shock_ways
 
 Wave: TypeAlias = Literal["blast", "shock"]
 
-TOGETHER_S = 0.25  # impulses of one place within that time are rendered together
+TOGETHER_S = 0.25  # impulses of one place within such a moment are rendered together, and the air does not move
 INAUDIBLE_DB = -12.0  # peak against the street's noise: an impulse below is not rendered
 
 
@@ -77,12 +77,12 @@ def ways(scene: Scene, ear: Ear, emission: Emission) -> list[Arrival]:
         In order of time.
     """
     louder_db = _sound(scene, emission).level_db - _sound(scene, _first_of(emission)).level_db
-    found = []
+    found, gust_s = [], _gust_s(scene, ear, emission)
     for wave in _WAVES:
         paths = _paths(scene, ear, _first_of(emission), wave)
         for way, level_db in zip(paths.ways, paths.levels_db, strict=True):
             heard_db = float(level_db) + (louder_db if wave == "blast" else 0.0)
-            toa_s = emission.time_s + way.delay_s
+            toa_s = emission.time_s + way.delay_s + gust_s
             found.append(Arrival(way.kind, toa_s, heard_db, way.length_m, way.points_m))
     return sorted(found, key=lambda arrival: arrival.toa_s)
 
@@ -104,7 +104,8 @@ def arrival_s(scene: Scene, ear: Ear, emission: Emission) -> float:
     float
         True time since the scene began [s].
     """
-    return emission.time_s + _paths(scene, ear, _first_of(emission), "blast").ways[0].delay_s
+    delay_s = _paths(scene, ear, _first_of(emission), "blast").ways[0].delay_s
+    return emission.time_s + delay_s + _gust_s(scene, ear, emission)
 
 
 def pulses(scene: Scene, ear: Ear) -> list[Pulse]:
@@ -127,7 +128,7 @@ def pulses(scene: Scene, ear: Ear) -> list[Pulse]:
         for wave in _WAVES:
             paths = _paths(scene, ear, _first_of(train[0]), wave)
             if paths.ways and paths.levels_db.max() > scene.device.noise_db + INAUDIBLE_DB:
-                found.append(_pulse(scene, train, wave, paths))
+                found.append(_pulse(scene, train, wave, paths, _gust_s(scene, ear, train[0])))
     return sorted(found, key=lambda pulse: pulse.time_s)
 
 
@@ -139,17 +140,24 @@ def _first_of(emission: Emission) -> Emission:
     return Emission(0.0, emission.position_m, emission.maker)
 
 
+def _moment(emission: Emission) -> int:
+    return int(emission.time_s // TOGETHER_S)
+
+
 def _trains(made: Sequence[Emission]) -> Iterator[list[Emission]]:
-    """Gather impulses of one maker at one place that follow close on each other."""
-    by_place = sorted(made, key=lambda emission: (name_of(emission.maker), emission.position_m, emission.time_s))
-    for _, same in groupby(by_place, key=lambda emission: (name_of(emission.maker), emission.position_m)):
-        train: list[Emission] = []
-        for emission in same:
-            if train and emission.time_s - train[0].time_s > TOGETHER_S:
-                yield train
-                train = []
-            train.append(emission)
-        yield train
+    """Gather impulses of one maker at one place in one moment."""
+
+    def _whence(emission: Emission) -> tuple[str, tuple[float, float, float], int]:
+        return name_of(emission.maker), emission.position_m, _moment(emission)
+
+    for _, train in groupby(sorted(made, key=_whence), key=_whence):
+        yield sorted(train, key=lambda emission: emission.time_s)
+
+
+def _gust_s(scene: Scene, ear: Ear, emission: Emission) -> float:
+    """Draw by how much air on the move delays sound from a place at a moment."""
+    random = generator(scene, "gust", place_of(emission), ear.sensor_id, _moment(emission))
+    return float(random.normal(0, 1)) * scene.ways.gust_s
 
 
 def _sound(scene: Scene, emission: Emission) -> Sound:
@@ -199,9 +207,9 @@ def _click(rate_hz: float, later_s: float) -> Floats:
     return on_grid(lambda frequency_hz: np.full(frequency_hz.size, 1 / rate_hz, complex), 1e-3, rate_hz, later_s)
 
 
-def _pulse(scene: Scene, train: Sequence[Emission], wave: Wave, paths: _Paths) -> Pulse:
+def _pulse(scene: Scene, train: Sequence[Emission], wave: Wave, paths: _Paths, gust_s: float) -> Pulse:
     train_pa = _sounded(scene, tuple(train), wave)
     frames = even_frames(train_pa.size + paths.response.size)
     spectrum = np.fft.rfft(train_pa, frames) * np.fft.rfft(paths.response, frames)
-    begins_s = train[0].time_s + paths.ways[0].delay_s - 2 * LEAD_IN_SAMPLES / scene.device.sample_rate_hz
+    begins_s = train[0].time_s + gust_s + paths.ways[0].delay_s - 2 * LEAD_IN_SAMPLES / scene.device.sample_rate_hz
     return Pulse(begins_s, spectrum)

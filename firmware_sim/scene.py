@@ -83,6 +83,9 @@ class Ways(Table, frozen=True, kw_only=True):
         float,
         Meta(ge=0, le=0.1, description="lateness of the first arrival, of exponential distribution: mean and scatter"),
     ] = 0.008
+    gust_s: Annotated[
+        float, Meta(ge=0, le=0.05, description="what moving air adds to or takes from it, new each moment, one sigma")
+    ] = 0.001
     facades_count: Annotated[int, Meta(ge=0, le=2, description="how many facades in turn reflect an echo, at most")] = 2
     dull_above_hz: Annotated[
         float,

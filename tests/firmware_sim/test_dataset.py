@@ -29,6 +29,7 @@ survey_sigma_m = 0.0
 clock_sigma_s = 2e-3
 [ways]
 late_s = 0.0
+gust_s = 0.0
 [[sensor]]
 sensor_id = "ne"
 x_m = 200.0

@@ -12,7 +12,14 @@ from firmware_sim.scene import Air, Device, Ear, Scene, Ways, emissions
 from firmware_sim.sources import Bang, Shooter
 
 DRY = Ways(
-    late_s=0.0, echoes_count=0, loss_db=0.0, loss_sigma_db=0.0, scatter_db=-120.0, reverb_db=-120.0, dull_above_hz=1e6
+    late_s=0.0,
+    gust_s=0.0,
+    echoes_count=0,
+    loss_db=0.0,
+    loss_sigma_db=0.0,
+    scatter_db=-120.0,
+    reverb_db=-120.0,
+    dull_above_hz=1e6,
 )
 RATE_HZ = 48_000
 FIELD = Scene(
@@ -115,6 +122,15 @@ def test_the_path_term_is_common_to_all_shots_of_a_place_and_scatters_by_what_is
     assert 6e-3 < lates_s.std() < 10e-3
 
 
+def test_moving_air_makes_shots_of_a_place_differ_by_a_millisecond() -> None:
+    one = msgspec.structs.replace(FIELD.shooter[0], rounds_count=200, cadence_s=1.0)
+    gusty = changed(FIELD, duration_s=300.0, shooter=(one,), ways=msgspec.structs.replace(DRY, gust_s=0.001))
+    ear = FIELD.sensor[0]
+    delays_s = np.array([arrival_s(gusty, ear, made) - made.time_s for made in emissions(gusty)])
+    assert delays_s.std() == pytest.approx(1e-3, rel=0.15)
+    assert ways(gusty, ear, emissions(gusty)[3])[0].toa_s == arrival_s(gusty, ear, emissions(gusty)[3])
+
+
 def test_against_the_wind_sound_is_lost_in_a_shadow_and_with_it_is_not() -> None:
     windy = changed(FIELD, air=Air(temperature_c=25.0, wind_speed_m_s=8.0, wind_from_deg=0.0, roughness_m=0.5))
     ears = [Ear(sensor_id=name, x_m=0.0, y_m=y) for name, y in (("against", 700.0), ("with", -700.0))]
@@ -128,7 +144,7 @@ def test_a_train_of_blows_is_the_sum_of_its_blows() -> None:
     together = changed(FIELD, shooter=(), bang=(breaker,))
     ear = FIELD.sensor[0]
     pressure = heard(together, ear)
-    assert len(pulses(together, ear)) == 2
+    assert len(pulses(together, ear)) == 2  # of two moments
     starts_s = [arrival_s(together, ear, made) for made in emissions(together)]
     assert np.diff(starts_s) == pytest.approx(0.0471)
     for at_s in starts_s:
