@@ -4,7 +4,7 @@
     agls calibrate classifier --scores scores.csv --labels labels.csv --node NODE.toml --out NEW.toml
 
 `labels.csv` has ``file,label`` and perhaps ``sensor_id`` (which node recorded it) and ``onset_s`` (which impulse of the
-file it is; without it, the one that most resembles gunfire). The log-likelihood ratio of gunshot is stretched and
+file it is; without it a gunshot is the one most like gunfire, another sound its first). The log-likelihood ratio of gunshot is stretched and
 shifted, so that order is kept: ``slope * ratio + offset``, fitted by logistic regression free of the share of gunshots
 among the labels (Platt's method in the space of ratios). A node begins where the other nodes' labelled recordings lead
 and departs from that as far as its own tell; one with too few of its own takes what all of them say together.
@@ -398,12 +398,18 @@ def _by_short_name(names: Sequence[str]) -> dict[str, str]:
 
 
 def _heard(rows: Sequence[Row], label: Row) -> Row | None:
-    """Find the impulse a label means: the one at its onset, else the one most like gunfire."""
+    """Find the impulse a label means: the one at its onset.
+
+    Without one a gunshot is the impulse most like gunfire, for a clip of a shot holds its echoes too; another sound is
+    its first, for the most like gunfire of many harmless ones says more than any of them.
+    """
     impulses = [row for row in rows if row.has("onset_s")]
     if label.has("onset_s"):
         onset_s = label.number("onset_s", 0, 1e6, "s")
         impulses = [row for row in impulses if abs(row.number("onset_s", 0, 1e6, "s") - onset_s) <= SAME_ONSET_S]
-    return max(impulses, key=lambda row: row.number("p_gunshot", 0, 1), default=None)
+    if label.name("label") == "gunshot":
+        return max(impulses, key=lambda row: row.number("p_gunshot", 0, 1), default=None)
+    return min(impulses, key=lambda row: row.number("onset_s", 0, 1e6, "s"), default=None)
 
 
 # ------------------------------------------------------------------------------------------------------- the command
