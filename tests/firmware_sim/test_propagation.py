@@ -112,7 +112,7 @@ def test_behind_buildings_a_shot_is_late_weak_and_dull() -> None:
 
 
 def test_the_path_term_is_common_to_all_shots_of_a_place_and_scatters_by_what_is_asked() -> None:
-    ears = tuple(Ear(sensor_id=f"s{n}", x_m=100.0 + n, y_m=50.0) for n in range(100))
+    ears = tuple(Ear(sensor_id=f"s{n}", x_m=100.0 + n, y_m=50.0) for n in range(60))
     late = changed(FIELD, sensor=ears, ways=msgspec.structs.replace(DRY, late_s=0.008))
     first, second = emissions(late)
     lates_s = np.array([arrival_s(late, ear, first) - arrival_s(FIELD, ear, first) for ear in ears])
