@@ -4,10 +4,11 @@
     agls calibrate classifier --scores scores.csv --labels labels.csv --node NODE.toml --out NEW.toml
 
 `labels.csv` has ``file,label`` and perhaps ``sensor_id`` (which node recorded it) and ``onset_s`` (which impulse of the
-file it is; without it a gunshot is the one most like gunfire, another sound its first). The log-likelihood ratio of gunshot is stretched and
-shifted, so that order is kept: ``slope * ratio + offset``, fitted by logistic regression free of the share of gunshots
-among the labels (Platt's method in the space of ratios). A node begins where the other nodes' labelled recordings lead
-and departs from that as far as its own tell; one with too few of its own takes what all of them say together.
+file it is; without it a gunshot is the one most like gunfire, another sound its first). The log-likelihood ratio of
+gunshot is stretched and shifted, so that order is kept: ``slope * ratio + offset``, fitted by logistic regression free
+of the share of gunshots among the labels (Platt's method in the space of ratios). A node begins where the other nodes'
+labelled recordings lead and departs from that as far as its own tell; one with too few of its own takes what all of
+them say together.
 """
 
 from __future__ import annotations
