@@ -30,7 +30,7 @@ check-types: $(VENV)/installed-all
 	$(BIN)/mypy
 
 check-docstrings: $(VENV)/installed-all
-	find agls firmware_sim bench -name '*.py' | sort | xargs $(BIN)/python -m numpydoc lint
+	find agls calibration firmware_sim bench -name '*.py' | sort | xargs $(BIN)/python -m numpydoc lint
 
 bench: $(VENV)/installed-all
 	$(BIN)/python -m bench $(ARGS)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
     """
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(words).parse_args(words)
     # What the library has to say while it works, such as that the broker cannot be reached: one line each.
     logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
@@ -86,19 +88,22 @@ class _Group:
     commands: "Mapping[str, _Command | _Group]"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agls", description=COMMANDS.summary)
     parser.add_argument("--version", action="version", version=f"agls {__version__}")
-    _fill(parser, COMMANDS)
+    _fill(parser, COMMANDS, words)
     return parser
 
 
-def _fill(parser: argparse.ArgumentParser, group: _Group) -> None:
+def _fill(parser: argparse.ArgumentParser, group: _Group, words: Sequence[str]) -> None:
+    """Add the commands of a group; arguments are added to the one that is asked for alone, whose module knows them."""
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, item in group.commands.items():
         below = commands.add_parser(name, help=item.summary, description=item.summary)
+        if name not in words[:1]:
+            continue
         if isinstance(item, _Group):
-            _fill(below, item)
+            _fill(below, item, words[1:])
         else:
             item.add_arguments(below)
             below.set_defaults(run=item.run)
@@ -138,7 +143,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     from agls.demo import City, run_demo
     from agls.tally import TrueShot
-    from firmware_sim import live, scene
+    from firmware_sim import live, scene, sources
 
     path = arguments.scene or scene.DEMO_SCENE
     played = scene.load_scene(path)
@@ -146,7 +151,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         site=scene.site_config(played),
         nodes=tuple(scene.node_configs(played)),
         open_source=partial(live.open_source, path),
-        truth=tuple(TrueShot(scene.name_of(shot.maker), shot.time_s, *shot.position_m) for shot in scene.shots(played)),
+        truth=tuple(
+            TrueShot(sources.name_of(shot.maker), shot.time_s, *shot.position_m) for shot in scene.shots(played)
+        ),
         period_s=played.duration_s,
     )
     with _stop_on_signal() as stop:
@@ -351,6 +358,15 @@ def _schema(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _of_module(summary: str, module: str) -> _Command:
+    """Make a command of a module that brings its arguments and its run with it, imported only when asked for."""
+    return _Command(
+        summary,
+        lambda parser: import_module(module).add_arguments(parser),
+        lambda arguments: int(import_module(module).run(arguments)),
+    )
+
+
 COMMANDS = _Group(
     "Acoustic gunshot location: sensor nodes, hub, replay.",
     {
@@ -364,6 +380,17 @@ COMMANDS = _Group(
         "hub": _Command("Locate shots from the detections of a site", _hub_arguments, _hub),
         "console": _Command("Show the live map and incidents of a site", _console_arguments, _console),
         "simulate": _Command("Write a simulated dataset with its truth", _simulate_arguments, _simulate),
+        "calibrate": _Group(
+            "Measure a real site: clocks, places, air, ears, cameras",
+            {
+                "clock": _of_module("Capture latency and drift of a device, from pulses", "calibration.clock"),
+                "survey": _of_module("Where sensors stand, from GNSS fixes or test shots", "calibration.survey"),
+                "weather": _of_module("Sound speed and wind, from located shots", "calibration.weather"),
+                "classifier": _of_module("What a node's probabilities mean, from labels", "calibration.classifier"),
+                "camera": _of_module("Where a camera mount looks, from landmarks", "calibration.camera"),
+                "coverage": _of_module("Where shots would be heard, and how well located", "calibration.coverage"),
+            },
+        ),
         "config": _Group(
             "Print and check configuration files",
             {

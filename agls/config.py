@@ -58,6 +58,12 @@ class Microphone(Table, frozen=True, kw_only=True):
     full_scale_db_spl: Annotated[
         float, Meta(ge=60, le=200, description="sound pressure level that reaches full scale (from the data sheet)")
     ] = 120.0
+    latency_s: Annotated[
+        float, Meta(ge=-1, le=1, description="how late samples are stamped, taken off every time of arrival")
+    ] = 0.0
+    latency_sigma_s: Annotated[
+        float, Meta(ge=0, le=1, description="one standard deviation of the latency, part of every arrival's")
+    ] = 0.0
 
 
 class OnsetDetection(Table, frozen=True, kw_only=True):
@@ -77,6 +83,13 @@ class Classification(Table, frozen=True, kw_only=True):
     """The model that judges impulses."""
 
     model_file: Annotated[str, Meta(description="model to judge impulses with; empty for the one shipped")] = ""
+    # Found by `agls calibrate classifier`: calibrated = gunshot_slope * (the model's ratio) + gunshot_offset.
+    gunshot_slope: Annotated[
+        float, Meta(gt=0, le=10, description="what the model's log-likelihood ratio of gunshot is multiplied by here")
+    ] = 1.0
+    gunshot_offset: Annotated[
+        float, Meta(ge=-20, le=20, description="what is then added to it, in natural logarithms")
+    ] = 0.0
 
 
 class NodeConfig(Table, frozen=True, kw_only=True):
@@ -119,6 +132,10 @@ class Sensor(Table, frozen=True, kw_only=True):
     position_sigma_m: Annotated[
         float, Meta(ge=0.001, le=50, description="one standard deviation of the survey, each axis")
     ] = 0.5
+    clock_offset_s: Annotated[
+        float, Meta(ge=-1, le=1, description="how late this sensor's stamps are, taken off every arrival")
+    ] = 0.0
+    clock_offset_sigma_s: Annotated[float, Meta(ge=0, le=1, description="one standard deviation of that offset")] = 0.0
 
 
 class Camera(Table, frozen=True, kw_only=True):
@@ -130,6 +147,15 @@ class Camera(Table, frozen=True, kw_only=True):
     height_m: Annotated[float, Meta(ge=-500, le=9_000, description="of the lens above the WGS 84 ellipsoid")]
     pan_zero_azimuth_deg: Annotated[
         float, Meta(ge=-360, le=360, description="azimuth from north at which the camera reads pan 0")
+    ] = 0.0
+    mount_pitch_deg: Annotated[
+        float, Meta(ge=-90, le=90, description="how far the lens looks up at pan 0, tilt 0; `agls calibrate camera`")
+    ] = 0.0
+    mount_roll_deg: Annotated[
+        float, Meta(ge=-180, le=180, description="how far the right side hangs down at pan 0; 180 upside down")
+    ] = 0.0
+    mount_sigma_deg: Annotated[
+        float, Meta(ge=0, le=45, description="how far the mount may point wrong, one sigma; views are widened by it")
     ] = 0.0
     pan_min_deg: Annotated[float, Meta(ge=-360, le=360, description="lower limit of pan")] = -180.0
     pan_max_deg: Annotated[float, Meta(ge=-360, le=360, description="upper limit of pan")] = 180.0

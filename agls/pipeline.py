@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agls.config import NodeConfig, SiteConfig
-from agls.messages import Ack, Block, Detection, Inbound, Incident, Onset, Outbound, Rejection, Shot, UtcNs
+from agls.messages import NS_PER_S, Ack, Block, Detection, Inbound, Incident, Onset, Outbound, Rejection, Shot, UtcNs
 
 if TYPE_CHECKING:
     from agls.classify.model import Model
@@ -44,6 +46,8 @@ class Node:
         self.onsets = OnsetDetector(config.onset, config.microphone.full_scale_db_spl)
         self.model = model
         self.clock = clock
+        self.microphone = config.microphone
+        self.classification = config.classification
         self.sensor_id = config.sensor_id
         self.boot_id = boot_id
         self.next_seq = 0
@@ -85,19 +89,21 @@ class Node:
         return self.onsets.counts
 
     def _detection(self, onset: Onset) -> Detection:
-        clock = self.clock.state
+        from agls.classify.model import recalibrate
+
+        clock, chain, weigh = self.clock.state, self.microphone, self.classification
         seq, self.next_seq = self.next_seq, self.next_seq + 1
         return Detection(
             sensor_id=self.sensor_id,
             boot_id=self.boot_id,
             seq=seq,
-            toa_ns=UtcNs(self.clock.utc_ns(onset.index)),
-            toa_sigma_s=(onset.sigma_s**2 + clock.sigma_s**2) ** 0.5,
+            toa_ns=UtcNs(self.clock.utc_ns(onset.index) - round(chain.latency_s * NS_PER_S)),
+            toa_sigma_s=(onset.sigma_s**2 + clock.sigma_s**2 + chain.latency_sigma_s**2) ** 0.5,
             wave=onset.wave,
             level_db=round(onset.level_db, 2),
             snr_db=round(onset.snr_db, 2),
             clipped=onset.clipped,
-            llr=self.model.judge(onset),
+            llr=recalibrate(self.model.judge(onset), weigh.gunshot_slope, weigh.gunshot_offset),
             model=self.model.name,
             clock=clock,
         )
@@ -126,6 +132,7 @@ class Hub:
         self.incidents = Incidents(site, self.frame)
         self.cad = CadDesk(site)
         self.cameras = CameraPlanner(site)
+        self.clock_offsets_ns = {one.sensor_id: round(one.clock_offset_s * NS_PER_S) for one in site.sensor}
         self.counts: Counter[str] = Counter()
 
     def feed(self, message: Inbound, received_ns: int) -> list[Outbound]:
@@ -148,7 +155,10 @@ class Hub:
         if isinstance(taken, Rejection):
             return out + self._tell([taken], received_ns)
         if isinstance(taken, Detection):
-            return out + self._tell(self.associator.feed(taken, received_ns), received_ns)
+            # As the survey found this sensor's clock to be off (calibration).
+            toa_ns = UtcNs(taken.toa_ns - self.clock_offsets_ns[taken.sensor_id])
+            on_time = taken if toa_ns == taken.toa_ns else msgspec.structs.replace(taken, toa_ns=toa_ns)
+            return out + self._tell(self.associator.feed(on_time, received_ns), received_ns)
         return out
 
     def advance(self, now_ns: int) -> list[Outbound]:

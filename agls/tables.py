@@ -121,22 +121,22 @@ def _sentence(path: Path, text: str, raw: Any, kind: type, problem: str) -> str:
     if missing := re.match(r"Object missing required field `(.*)`", message, re.DOTALL):
         needed = (*steps, missing[1])
         lacks = f"{_named(raw, steps)} lacks {missing[1]}"
-        return f"{_place(path, text, steps)}: {lacks}, which must be {_wanted(kind, needed)}"
+        return f"{_place(path, text, steps)}: {lacks}, which must be {_wanted(kind, raw, needed)}"
     return _value_fault(path, text, raw, kind, steps)
 
 
 def _value_fault(path: Path, text: str, raw: Any, kind: type, steps: tuple[Step, ...]) -> str:
     value = _shown(_at(raw, steps), str(*steps[-1:]))
-    return f"{_place(path, text, steps)}: {_named(raw, steps)} is {value}, but must be {_wanted(kind, steps)}"
+    return f"{_place(path, text, steps)}: {_named(raw, steps)} is {value}, but must be {_wanted(kind, raw, steps)}"
 
 
 def _unknown_fault(path: Path, text: str, raw: Any, kind: type, steps: tuple[Step, ...], key: str) -> str:
     where = _place(path, text, (*steps, key))
     name = key if re.fullmatch(r"[\w-]{1,64}", key) else repr(key[:64])
     start = f"{where}: {_named(raw, steps)} has no key {name} (its value is {_shown(_at(raw, (*steps, key)), key)})"
-    names = [field.encode_name for field in _fields(_type_at(kind, steps))]
+    names = [field.encode_name for field in _fields(_type_at(kind, raw, steps))]
     if nearest := _nearest(key, names):
-        return f"{start}; did you mean {nearest}, {_wanted(kind, (*steps, nearest))}?"
+        return f"{start}; did you mean {nearest}, {_wanted(kind, raw, (*steps, nearest))}?"
     return f"{start}; accepted are {', '.join(names)}"
 
 
@@ -248,22 +248,37 @@ def _fields(kind: inspect.Type) -> tuple[inspect.Field, ...]:
     return inner.fields if isinstance(inner, inspect.StructType) else ()
 
 
-def _type_at(kind: type, steps: tuple[Step, ...]) -> inspect.Type:
+def _type_at(kind: type, raw: Any, steps: tuple[Step, ...]) -> inspect.Type:
     """Follow the way to a value through the definitions."""
     here = inspect.type_info(kind)
-    for step in steps:
+    for depth, step in enumerate(steps):
         inner = strip(here)[0]
+        if isinstance(inner, inspect.UnionType):
+            inner = _variant(inner, _at(raw, steps[:depth]), step)
         if isinstance(inner, inspect.StructType):
             here = next((field.type for field in inner.fields if field.encode_name == step), inspect.AnyType())
         elif isinstance(inner, inspect.DictType):
             here = inner.value_type
+        elif isinstance(inner, inspect.LiteralType):
+            here = inner
         else:
             here = getattr(inner, "item_type", inspect.AnyType())
-    return here
+    kinds = strip(here)[0]
+    return _variant(kinds, _at(raw, steps), "") if isinstance(kinds, inspect.UnionType) else here
 
 
-def _wanted(kind: type, steps: tuple[Step, ...]) -> str:
-    wanted = _type_at(kind, steps)
+def _variant(union: inspect.UnionType, entry: Any, step: Step) -> inspect.Type:
+    """Pick what a table's own word (its tag) says it is; for the way to that word, all the words there are."""
+    structs = {str(one.tag): one for one in union.types if isinstance(one, inspect.StructType) and one.tag is not None}
+    tag_field = next((one.tag_field for one in structs.values()), None)
+    said = entry.get(tag_field) if isinstance(entry, dict) else None
+    if structs and (step == tag_field or said not in structs):
+        return inspect.LiteralType(tuple(sorted(structs)))
+    return structs.get(str(said), union)
+
+
+def _wanted(kind: type, raw: Any, steps: tuple[Step, ...]) -> str:
+    wanted = _type_at(kind, raw, steps)
     meaning = strip(wanted)[1].get("description")
     return accepted(wanted) + (f" ({meaning})" if meaning else "")
 

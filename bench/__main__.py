@@ -33,6 +33,9 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("solve-speed", "bench.speed:measure_solve", 1, 0.3, "a robust solution beside scipy"),
     ("throughput", "bench.speed:measure_throughput", 15, 2, "picks a second beside PyOcto"),
     ("latency", "bench.latency:measure", 10, 1, "from the muzzle to the published shot"),
+    ("fleet", "bench.fleet:measure", 6, 0.5, "ten thousand nodes through mosquitto, every message accounted for"),
+    ("survey", "bench.survey:measure", 2, 0.3, "sensors' places and clocks from test shots, and whether sigma is true"),
+    ("simulator", "bench.simulator:measure", 2, 1, "how fast the simulated city is rendered, and what its scenes hold"),
     ("audio", "bench.pittsburgh:measure_audio", 2, 0, "live fire from audio"),
 )
 

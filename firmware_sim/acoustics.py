@@ -1,11 +1,12 @@
-"""Sound in the simulated city: from pressure at the muzzle to pressure at a microphone.
+"""The air of the simulated city: how fast sound is, where it bends, what is swallowed; and sound on a converter's grid.
 
 Nothing here comes from `agls`: a simulator that shared the solver's formulas would only prove that they equal
 themselves. Sound speed is the ideal gas of moist air from its molar masses and heat capacities, wind is the exact
-moving frame, absorption is ISO 9613-1. Pulses are built in the frequency domain, where a delay of a fraction of a
+moving frame, absorption is ISO 9613-1. Sounds are kept in the frequency domain, where a delay of a fraction of a
 sample is exact.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,11 +25,9 @@ WATER_KG_MOL = 18.0153e-3
 SEA_LEVEL_KPA = 101.325
 
 LEAD_IN_SAMPLES = 96  # room for the ringing that a band limit puts before a sharp edge
-BAND_EDGE_SHARE = (0.40, 0.48)  # of the sampling rate: where the converter's anti-alias filter falls from 1 to 0
-
-SCATTER_S, REVERB_S = 0.0167, 0.25  # in which scattered power falls to 1/e
-BUILD_UP_S = 5e-3
-DIRECT_S = 5e-3  # the stretch of the first arrival that scattered power is measured against
+WIND_HEIGHT_M = 10.0  # at which a scene's wind is measured
+WARMTH_M_S_C = 0.6  # change of the sound speed with temperature
+SHEAR_BETWEEN_M = (2.0, 20.0)  # heights between which the sound speed's change bends sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +41,18 @@ class Air:
     humidity_percent : float
         Relative humidity.
     wind_m_s : tuple of float, shape (3,)
-        Velocity of the air, east, north and up: where it goes, not where it comes from.
+        Velocity of the air at 10 m, east, north and up: where it goes, not where it comes from.
+    roughness_m : float
+        Of the city, which slows the wind near the ground; 0 for a wind that is the same at every height.
+    gradient_c_m : float
+        By how much it is warmer each metre up; -0.01 on a fair afternoon, above 0 on a clear night.
     """
 
     temperature_c: float
     humidity_percent: float
     wind_m_s: tuple[float, float, float]
+    roughness_m: float = 0.0
+    gradient_c_m: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +61,14 @@ class Pulse:
 
     Attributes
     ----------
-    first_index : int
-        Index of the first sample since the scene began.
-    pressure_pa : numpy.ndarray, shape (frames,), float32
-        Sound pressure [Pa].
+    time_s : float
+        The true time of its first sample, since the scene began [s]; it is heard a little later.
+    spectrum : numpy.ndarray, shape (frames // 2 + 1,), complex128
+        Fourier transform of its samples [Pa]; `sampled` puts them on a converter's grid.
     """
 
-    first_index: int
-    pressure_pa: NDArray[np.float32]
+    time_s: float
+    spectrum: Complex
 
 
 def water_share(air: Air) -> float:
@@ -103,10 +108,53 @@ def sound_speed_m_s(air: Air) -> float:
     return float(np.sqrt(gamma * GAS_CONSTANT_J_MOL_K * (air.temperature_c + 273.15) / molar_kg))
 
 
-def travel_time_s(source_m: Floats, receiver_m: Floats, air: Air) -> float:
-    """Compute how long sound takes, carried by a steady wind.
+def wind_share(air: Air, height_m: float) -> float:
+    """Say how strong the wind is at a height, by the logarithmic profile.
 
-    Sound spreads as a sphere around a point that drifts with the air, so ``|receiver - source - wind t| = c t``.
+    Parameters
+    ----------
+    air : Air
+        The air.
+    height_m : float
+        Above the ground.
+
+    Returns
+    -------
+    float
+        Against that at 10 m.
+    """
+    if air.roughness_m <= 0:
+        return 1.0
+    return math.log(max(height_m / air.roughness_m, 1.0)) / math.log(WIND_HEIGHT_M / air.roughness_m)
+
+
+def bending_per_s(air: Air, way_m: Floats) -> float:
+    """Say by how much sound is faster each metre up, which bends its way down (above 0) or up (below).
+
+    Parameters
+    ----------
+    air : Air
+        The air.
+    way_m : numpy.ndarray, shape (3,)
+        Any vector along the way.
+
+    Returns
+    -------
+    float
+        Change of the sound's speed over the ground with height [m/s per m].
+    """
+    flat_m = math.hypot(way_m[0], way_m[1])
+    along_m_s = (air.wind_m_s[0] * way_m[0] + air.wind_m_s[1] * way_m[1]) / flat_m if flat_m else 0.0
+    low_m, high_m = SHEAR_BETWEEN_M
+    shear = (wind_share(air, high_m) - wind_share(air, low_m)) / (high_m - low_m)
+    return float(WARMTH_M_S_C * air.gradient_c_m + along_m_s * shear)
+
+
+def travel_time_s(source_m: Floats, receiver_m: Floats, air: Air) -> float:
+    """Compute how long sound takes on a straight leg, carried by the wind at the leg's mean height.
+
+    Sound spreads as a sphere around a point that drifts with the air, so ``|receiver - source - wind t| = c t``. Where
+    air bends sound down, its way arches above the straight line, into stronger wind: two thirds of the arch on average.
 
     Parameters
     ----------
@@ -121,8 +169,10 @@ def travel_time_s(source_m: Floats, receiver_m: Floats, air: Air) -> float:
         Seconds.
     """
     way = np.asarray(receiver_m, float) - np.asarray(source_m, float)
-    wind = np.asarray(air.wind_m_s)
     speed = sound_speed_m_s(air)
+    arch_m = float(way @ way) * max(bending_per_s(air, way), 0.0) / (8 * speed)
+    height_m = float(source_m[2] + receiver_m[2]) / 2 + arch_m * 2 / 3
+    wind = np.asarray(air.wind_m_s) * wind_share(air, height_m)
     # (c^2 - w.w) t^2 + 2 (way.w) t - way.way = 0, the root that is not negative.
     a, b, c = speed**2 - wind @ wind, way @ wind, way @ way
     return float((np.sqrt(b * b + a * c) - b) / a)
@@ -175,160 +225,42 @@ def peak_pa(level_db: float) -> float:
     return float(REFERENCE_PA * 10 ** (level_db / 20))
 
 
-def friedlander(peak: float, tau_s: float) -> Spectrum:
-    """Describe a blast: ``peak (1 - t/tau) exp(-t/tau)``.
+def sampled(pulse: Pulse, at_sample: float) -> tuple[int, NDArray[np.float32]]:
+    """Put an impulse on a converter's grid.
 
     Parameters
     ----------
-    peak : float
-        Peak overpressure at 1 m [Pa].
-    tau_s : float
-        Duration of the positive phase [s].
+    pulse : Pulse
+        The impulse.
+    at_sample : float
+        Its `time_s`, counted in the converter's samples; it need not fall on one.
 
     Returns
     -------
-    Spectrum
-        Its Fourier transform in closed form, so that its edge is not aliased.
+    first_index : int
+        Index of the first sample.
+    pressure_pa : numpy.ndarray, shape (frames,), float32
+        Sound pressure [Pa].
     """
-    rate = 1 / tau_s
-
-    def _spectrum(frequency_hz: Floats) -> Complex:
-        angular = 2j * np.pi * frequency_hz
-        blast: Complex = peak * angular / (rate + angular) ** 2
-        return blast
-
-    return _spectrum
+    whole, share = divmod(at_sample, 1)
+    frames = 2 * (pulse.spectrum.size - 1)
+    turn = -2j * np.pi * share / frames
+    moved = pulse.spectrum * np.exp(turn * np.arange(pulse.spectrum.size))
+    return int(whole), np.fft.irfft(moved, frames).astype(np.float32)
 
 
-def modes(peak: float, frequencies_hz: Floats, weights: Floats, attack_s: float, decay_s: float) -> Spectrum:
-    """Describe something struck: tones that begin together and die away, such as a door or a metal sheet.
+def even_frames(least: int) -> int:
+    """Round a length up to one that is transformed quickly.
 
     Parameters
     ----------
-    peak : float
-        Sum of the tones' amplitudes at 1 m [Pa].
-    frequencies_hz, weights : numpy.ndarray, shape (tones,)
-        Each tone and its share; the shares are scaled to sum to one.
-    attack_s, decay_s : float
-        Time constants of beginning and dying away [s]; the attack is the shorter.
+    least : int
+        Frames needed.
 
     Returns
     -------
-    Spectrum
-        The Fourier transform of ``sum w sin(2 pi f t) (exp(-t/decay) - exp(-t/attack))``.
+    int
+        A power of two, or three quarters of one.
     """
-    amplitudes = peak * weights / weights.sum()
-    turns = 2 * np.pi * frequencies_hz
-
-    def _spectrum(frequency_hz: Floats) -> Complex:
-        angular = 2j * np.pi * np.asarray(frequency_hz)[:, None]
-        ring = [turns / ((1 / time_s + angular) ** 2 + turns**2) for time_s in (decay_s, attack_s)]
-        struck: Complex = ((ring[0] - ring[1]) * amplitudes).sum(axis=1)
-        return struck
-
-    return _spectrum
-
-
-def bent_gain(frequency_hz: Floats, dull_above_hz: float) -> Floats:
-    """Dull sound that comes over a roof or round a corner: 3 dB an octave, as a thin edge far into its shadow does.
-
-    Parameters
-    ----------
-    frequency_hz : numpy.ndarray, shape (n,)
-        Frequencies.
-    dull_above_hz : float
-        Where it begins.
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-        Amplitude factors, 1 at low frequencies.
-
-    References
-    ----------
-    Maekawa 1968, Noise reduction by screens, Applied Acoustics 1:157.
-    """
-    return 1 / np.sqrt(1 + np.asarray(frequency_hz, float) / dull_above_hz)
-
-
-def scattering(
-    random: np.random.Generator, scatter_db: float, reverb_db: float, rate_hz: float, frames: int
-) -> Complex:
-    """Draw what a street adds to the sound that comes through it: what near walls scatter, then reverberation.
-
-    Powers are those of a stretch of sound against that of the first 5 ms of the first arrival. The times are those of
-    98 recordings of live fire in a city (ShotSpotter, Pittsburgh 2018), whose medians are -9, -7, -6, -13, -15, -18,
-    -21, -20, -18 and -20 dB at 5-10, 10-20, 20-30, 30-50, 50-75, 75-100, 100-150, 150-200, 200-300 and 300-400 ms.
-
-    Parameters
-    ----------
-    random : numpy.random.Generator
-        Of the place and the sensor, so that each shot from there sounds alike.
-    scatter_db, reverb_db : float
-        Power scattered at 0 ms (before it has built up), and reverberating at 100 ms.
-    rate_hz : float
-        Sampling rate.
-    frames : int
-        Length of the pulse it is for.
-
-    Returns
-    -------
-    numpy.ndarray, shape (frames // 2 + 1,), complex128
-        Factors by which to multiply the spectrum of the first arrival.
-    """
-    seconds = np.arange(frames) / rate_hz
-    near = 10 ** (scatter_db / 10) * np.exp(-seconds / SCATTER_S)
-    far = 10 ** (reverb_db / 10) * np.exp(-(seconds - 0.1) / REVERB_S)
-    power = (near + far) * (1 - np.exp(-seconds / BUILD_UP_S)) / (DIRECT_S * rate_hz)
-    power *= (
-        np.cos(np.pi / 2 * np.clip((np.arange(frames) / frames - 0.5) / 0.35, 0, 1)) ** 2
-    )  # gone before the pulse ends
-    added: Complex = np.fft.rfft(random.standard_normal(frames) * np.sqrt(power))
-    return added
-
-
-def received_pulse(
-    source: Spectrum, arrival_s: float, length_m: float, air: Air, rate_hz: float, transfer: Complex
-) -> Pulse:
-    """Render one impulse after its way through the air, at an arrival time that need not fall on a sample.
-
-    Amplitude falls with distance (spherical spreading) and absorption dulls it. Absorption is applied without phase:
-    its classical part has no dispersion, and that of the relaxations is under 0.1 % of the sound speed.
-
-    Parameters
-    ----------
-    source : Spectrum
-        Pressure at 1 m.
-    arrival_s : float
-        When it begins at the microphone, since the scene began [s].
-    length_m : float
-        Way travelled [m].
-    air : Air
-        The air.
-    rate_hz : float
-        Sampling rate.
-    transfer : numpy.ndarray, shape (bins,), complex128
-        What else the way does, as factors; it sets the length, ``2 (bins - 1)`` samples, by which the impulse must have
-        died away.
-
-    Returns
-    -------
-    Pulse
-        The samples and where they belong.
-    """
-    whole, share = divmod(arrival_s * rate_hz, 1)
-    frames = 2 * (transfer.size - 1)
-    frequency_hz: Floats = np.fft.rfftfreq(frames, 1 / rate_hz).astype(np.float64)
-    spectrum = source(frequency_hz) * transfer * (rate_hz / max(length_m, 1.0))
-    spectrum *= 10 ** (-absorption_db_m(frequency_hz, air) * length_m / 20)
-    spectrum *= _band_limit(frequency_hz / rate_hz)
-    spectrum *= np.exp(-2j * np.pi * frequency_hz / rate_hz * (LEAD_IN_SAMPLES + share))
-    pressure = np.fft.irfft(spectrum, frames).astype(np.float32)
-    return Pulse(int(whole) - LEAD_IN_SAMPLES, pressure)
-
-
-def _band_limit(share: Floats) -> Floats:
-    low, high = BAND_EDGE_SHARE
-    fall = np.clip((share - low) / (high - low), 0, 1)
-    kept: Floats = 0.5 * (1 + np.cos(np.pi * fall))
-    return kept
+    power = 1 << max(6, (least - 1).bit_length())
+    return power * 3 // 4 if power * 3 // 4 >= least else power

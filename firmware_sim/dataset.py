@@ -15,7 +15,9 @@ import soundfile
 from agls.errors import InputError
 from agls.messages import NS_PER_S, format_utc, parse_utc
 from firmware_sim.device import Recorder, clock_error_s
-from firmware_sim.scene import Ear, Scene, Shooter, load_scene, shots, surveyed, told_weather
+from firmware_sim.propagation import ways
+from firmware_sim.scene import Ear, Scene, emissions, load_scene, surveyed, told_weather
+from firmware_sim.sources import Emission, Shooter, firearm_of, name_of
 
 CHUNK_S = 4.0
 BAR_CELLS = 30
@@ -41,8 +43,11 @@ def simulate(scene_path: Path, out: Path) -> None:
     with _complete_folder(out) as folder:
         _write_tables(scene, folder)
         progress = _Progress(len(scene.sensor) * scene.duration_s, sys.stderr)
+        arrivals: list[Sequence[object]] = []
         for ear in scene.sensor:
+            arrivals += _arrivals(scene, ear)
             _record(scene, ear, folder / _file_name(ear), progress)
+        _write_csv(folder / "arrivals.csv", "recording,sensor_id,emission_id,kind,toa_utc,level_db", arrivals)
         progress.close()
 
 
@@ -94,12 +99,29 @@ def _write_tables(scene: Scene, folder: Path) -> None:
     _write_csv(folder / "recordings.csv", "recording,sensor_id,file,start_utc,clock_sigma_s", recordings)
     air = (name, weather.temperature_c, weather.wind_speed_m_s, weather.wind_from_deg, weather.humidity_percent)
     _write_csv(folder / "weather.csv", "recording,temperature_c,wind_speed_m_s,wind_from_deg,humidity_percent", [air])
-    truth = [
-        (name, _utc(start_ns, shot.time_s), *shot.position_m, 1, shot.maker.firearm)
-        for shot in shots(scene)
-        if isinstance(shot.maker, Shooter)
-    ]
+    truth, others = [], []
+    for made in emissions(scene):
+        when_and_where = (name, _utc(start_ns, made.time_s), *(round(value, 3) for value in made.position_m))
+        if isinstance(made.maker, Shooter):
+            truth.append((*when_and_where, 1, firearm_of(made.maker)))
+        else:
+            others.append((*when_and_where, made.maker.kind, _emission_id(made)))
     _write_csv(folder / "truth.csv", "recording,time_utc,x_m,y_m,z_m,rounds,firearm", truth)
+    _write_csv(folder / "other_truth.csv", "recording,time_utc,x_m,y_m,z_m,kind,emission_id", others)
+
+
+def _emission_id(made: Emission) -> str:
+    return f"{name_of(made.maker)}-{made.number}"
+
+
+def _arrivals(scene: Scene, ear: Ear) -> Iterator[Sequence[object]]:
+    """Tell by which ways each impulse reached a sensor, where it was louder than the noise: true times."""
+    start_ns = parse_utc(scene.start_utc)
+    for made in emissions(scene):
+        for way in ways(scene, ear, made):
+            if way.level_db > scene.device.noise_db:
+                toa_utc = _utc(start_ns, way.toa_s)
+                yield scene.name, ear.sensor_id, _emission_id(made), way.kind, toa_utc, round(way.level_db, 1)
 
 
 def _utc(start_ns: int, later_s: float) -> str:

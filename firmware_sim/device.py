@@ -1,28 +1,27 @@
-"""A simulated sensor: its microphone, converter and clock, and what reaches it.
+"""A simulated sensor: its microphone and converter, with what goes wrong there.
 
-What happens on the way (loss, detour, echoes) is drawn once for each place and sensor; noise for each sensor; see
-`scene.generator` for why the same scene gives the same bytes.
+What reaches the membrane is filtered as a microphone hears (or a drowned one), limited where the membrane can no more,
+and put into numbers by a converter whose samples are taken by its own crystal.
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firmware_sim import acoustics
-from firmware_sim.acoustics import Air, Pulse, Spectrum
-from firmware_sim.scene import Ear, Emission, Scene, Shooter, emissions, generator, name_of
+from firmware_sim.acoustics import Complex, peak_pa, sampled
+from firmware_sim.background import Background
+from firmware_sim.clock import Ticks
+from firmware_sim.faults import Dead, Drowned, Fault, Stuck, Zeros, of_sensor
+from firmware_sim.propagation import pulses
+from firmware_sim.scene import Ear, Scene, generator
 
-NOISE_FRAMES = 32_768  # one stretch of noise; neighbours overlap by half
-# The quietest stretches of 98 recordings in a city fall 6-7 dB an octave from 125 Hz on; electronics add an even floor.
-NOISE_FLAT_BELOW_HZ, NOISE_FLAT_ABOVE_HZ = 125.0, 10_000.0
-PULSE_FRAMES = 32_768  # long enough for the reverberation of a street
-ECHO_FRAMES = 8_192
-LEVEL_SCATTER_DB = 1.0  # from round to round
-SCATTER_SIGMA_DB = 3.0  # from place to place
 HALF_RANGE = 32_768  # of a 16-bit converter
+CHUNK_FRAMES = 32_768  # filtered at once
+BEFORE_FRAMES, AFTER_FRAMES = 8_192, 128  # that bear on a chunk's first and last sample
+KNEE = 8  # how sharply a membrane's travel ends: 8 % short at its limit
+STUCK_COUNTS = 17
 
 
 def clock_error_s(scene: Scene, ear: Ear) -> float:
@@ -43,8 +42,8 @@ def clock_error_s(scene: Scene, ear: Ear) -> float:
     return float(generator(scene, "clock", ear.sensor_id).normal(0, scene.device.clock_sigma_s))
 
 
-def air_of(scene: Scene) -> Air:
-    """Turn a scene's weather into the air that sound meets.
+def even_ticks(scene: Scene) -> Ticks:
+    """Describe a converter that runs at exactly its nominal rate, as recordings are kept.
 
     Parameters
     ----------
@@ -53,132 +52,30 @@ def air_of(scene: Scene) -> Air:
 
     Returns
     -------
-    Air
-        With wind as the velocity of the air.
+    Ticks
+        When it takes its samples.
     """
-    weather = scene.air
-    towards = math.radians(weather.wind_from_deg + 180)
-    wind = (weather.wind_speed_m_s * math.sin(towards), weather.wind_speed_m_s * math.cos(towards), 0.0)
-    return Air(weather.temperature_c, weather.humidity_percent, wind)
+    return Ticks(float(scene.device.sample_rate_hz))
 
 
-def arrival_s(scene: Scene, ear: Ear, emission: Emission) -> float:
-    """Compute when an impulse first reaches a sensor: the truth against which picks are tested.
+def microphone_gain(frequency_hz: NDArray[np.float64], low_cut_hz: float, high_cut_hz: float) -> Complex:
+    """Compute how a microphone passes a tone: once below its vent's corner, twice above its membrane's.
 
     Parameters
     ----------
-    scene : Scene
-        The scene.
-    ear : Ear
-        The sensor.
-    emission : Emission
-        The impulse.
+    frequency_hz : numpy.ndarray, shape (n,)
+        Frequencies.
+    low_cut_hz, high_cut_hz : float
+        Where it passes 3 dB less.
 
     Returns
     -------
-    float
-        True time since the scene began [s].
+    numpy.ndarray, shape (n,), complex128
+        Factors, delay included.
     """
-    return emission.time_s + _ways(scene, ear, emission)[0].delay_s
-
-
-def pulses(scene: Scene, ear: Ear) -> list[Pulse]:
-    """Render everything that reaches a sensor, first arrivals and echoes.
-
-    Parameters
-    ----------
-    scene : Scene
-        The scene.
-    ear : Ear
-        The sensor.
-
-    Returns
-    -------
-    list of Pulse
-        In order of time.
-    """
-    air, rate_hz = air_of(scene), float(scene.device.sample_rate_hz)
-    known: dict[str, list[_Way]] = {}
-    found = []
-    for emission in emissions(scene):
-        source, name = _source(scene, emission), name_of(emission.maker)
-        if name not in known:
-            known[name] = _ways(scene, ear, emission)
-        for way in known[name]:
-            at_s = emission.time_s + way.delay_s
-            found.append(acoustics.received_pulse(source, at_s, way.length_m, air, rate_hz, way.transfer))
-    return sorted(found, key=lambda pulse: pulse.first_index)
-
-
-def _source(scene: Scene, emission: Emission) -> Spectrum:
-    """Describe the sound of one impulse at 1 m."""
-    random = generator(scene, "source", name_of(emission.maker), emission.number)
-    peak = acoustics.peak_pa(emission.maker.level_db + random.normal(0, LEVEL_SCATTER_DB))
-    if isinstance(emission.maker, Shooter):
-        return acoustics.friedlander(peak, emission.maker.tau_s)
-    if emission.maker.kind == "door":
-        tones_hz = np.sort(random.uniform(70, 900, 12))
-        return acoustics.modes(peak, tones_hz, random.uniform(0.3, 1, 12), attack_s=4e-3, decay_s=0.05)
-    # A small aerial shell: black powder burns longer than a cartridge, and the shell's paper tears over milliseconds.
-    boom = acoustics.friedlander(0.6 * peak, 3e-3)
-    tearing = acoustics.modes(peak, random.uniform(200, 6_000, 60), random.uniform(0.2, 1, 60), 2e-3, 0.03)
-    return lambda frequency_hz: boom(frequency_hz) + tearing(frequency_hz)
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One way from a place to a sensor: how long it takes [s], its length [m], and what it does to a spectrum."""
-
-    delay_s: float
-    length_m: float
-    transfer: acoustics.Complex
-
-
-def _ways(scene: Scene, ear: Ear, emission: Emission) -> list[_Way]:
-    """List the ways from a place to a sensor, the first first."""
-    ways, air = scene.ways, air_of(scene)
-    random = generator(scene, "ways", name_of(emission.maker), ear.sensor_id)
-    place, ear_m = np.array(emission.position_m), np.array([ear.x_m, ear.y_m, ear.z_m])
-    length_m = float(np.linalg.norm(ear_m - place))
-    loss_db = max(0.0, random.normal(ways.loss_db, ways.loss_sigma_db))
-    direct_s = acoustics.travel_time_s(place, ear_m, air) + random.exponential(1.0) * ways.late_s
-    found = [_Way(direct_s, length_m, _transfer(scene, ear, emission, loss_db))]
-    speed_m_s = acoustics.sound_speed_m_s(air)
-    low, high = np.log([ways.echo_after_s, ways.echo_until_s])
-    for later_s in np.sort(np.exp(random.uniform(low, high, ways.echoes_count))):
-        # Echoes turn corners that the direct way has to climb over: their loss does not follow the direct one's.
-        echo_db = max(0.0, random.normal(ways.loss_db, ways.loss_sigma_db)) + ways.echo_loss_db
-        further_m = float(later_s) * speed_m_s
-        found.append(_Way(direct_s + float(later_s), length_m + further_m, _bent(scene, echo_db, ECHO_FRAMES)))
-    return found
-
-
-def _transfer(scene: Scene, ear: Ear, emission: Emission, loss_db: float) -> acoustics.Complex:
-    """Say what the first arrival's way does besides its length: loss, dulling, scattering, reverberation."""
-    ways = scene.ways
-    random = generator(scene, "scattering", name_of(emission.maker), ear.sensor_id)
-    scatter_db, reverb_db = random.normal([ways.scatter_db, ways.reverb_db], SCATTER_SIGMA_DB)
-    added = acoustics.scattering(random, scatter_db, reverb_db, scene.device.sample_rate_hz, PULSE_FRAMES)
-    # What walls scatter has gone round one more edge, so it is duller once more.
-    return _bent(scene, loss_db, PULSE_FRAMES) * (1 + _bent(scene, 0.0, PULSE_FRAMES) * added)
-
-
-def _bent(scene: Scene, loss_db: float, frames: int) -> acoustics.Complex:
-    """Say what going round an edge does to a spectrum."""
-    frequency_hz = np.fft.rfftfreq(frames, 1 / scene.device.sample_rate_hz).astype(np.float64)
-    bent = acoustics.bent_gain(frequency_hz, scene.ways.dull_above_hz)
-    transfer: acoustics.Complex = (10 ** (-loss_db / 20) * bent).astype(np.complex128)
-    return transfer
-
-
-def _noise_shape(scene: Scene) -> NDArray[np.float32]:
-    """Weigh the frequencies of street noise so that its root mean square is the scene's level [Pa]."""
-    frequency_hz = np.fft.rfftfreq(NOISE_FRAMES, 1 / scene.device.sample_rate_hz)
-    amplitude = 1 / np.clip(frequency_hz, NOISE_FLAT_BELOW_HZ, NOISE_FLAT_ABOVE_HZ)
-    amplitude[frequency_hz < 15] = 0
-    rms = np.sqrt(2 * np.sum(2 * amplitude**2)) / NOISE_FRAMES
-    scaled: NDArray[np.float64] = amplitude * (acoustics.peak_pa(scene.device.noise_db) / rms)
-    return scaled.astype(np.float32)
+    low, high = 1j * frequency_hz / low_cut_hz, 1j * frequency_hz / high_cut_hz
+    gain: Complex = low / (1 + low) / (1 + np.sqrt(2) * high + high**2)
+    return gain
 
 
 class Recorder:
@@ -190,19 +87,31 @@ class Recorder:
         The scene.
     ear : Ear
         The sensor.
-    repeats : bool
-        Whether the scene begins again when it ends.
+    repeats : bool, optional
+        Whether the scene begins again when it ends; its faults do not.
+    ticks : Ticks, optional
+        When samples are taken; at the nominal rate if not given.
     """
 
-    def __init__(self, scene: Scene, ear: Ear, repeats: bool = False) -> None:
-        self._scene = scene
-        self._ear = ear
+    def __init__(self, scene: Scene, ear: Ear, repeats: bool = False, ticks: Ticks | None = None) -> None:
+        self._scene, self._ear = scene, ear
+        self._ticks = ticks or even_ticks(scene)
         self._pulses = pulses(scene, ear)
-        self._period = round(scene.duration_s * scene.device.sample_rate_hz) if repeats else 0
-        self._shape = _noise_shape(scene)
-        self._window = np.sin(np.pi * (np.arange(NOISE_FRAMES) + 0.5) / NOISE_FRAMES).astype(np.float32)
-        self._stretches: dict[int, NDArray[np.float32]] = {}
-        self._full_scale_pa = acoustics.peak_pa(scene.device.full_scale_db_spl)
+        self._background = Background(scene, ear)
+        self._period_s = scene.duration_s if repeats else 0.0
+        self._placed: dict[tuple[int, int], tuple[int, NDArray[np.float32]]] = {}
+        self._chunks: dict[int, NDArray[np.int16]] = {}
+        card = scene.card
+        gain_db = generator(scene, "gain", ear.sensor_id).normal(0, card.gain_sigma_db)
+        self._counts_pa = np.float32(HALF_RANGE / peak_pa(scene.device.full_scale_db_spl) * 10 ** (gain_db / 20))
+        self._overload_pa = np.float32(peak_pa(card.overload_db_spl))
+        self._hiss_pa = np.float32(peak_pa(card.self_noise_db))
+        frequency_hz = np.fft.rfftfreq(CHUNK_FRAMES, 1 / scene.device.sample_rate_hz).astype(np.float64)
+        self._heard = microphone_gain(frequency_hz, card.low_cut_hz, card.high_cut_hz)
+        self._drowned = [
+            (fault, self._heard * 10 ** (-fault.loss_db / 20) * microphone_gain(frequency_hz, 1e-3, fault.high_cut_hz))
+            for fault in of_sensor(scene.fault, ear.sensor_id, Drowned)
+        ]
 
     def samples(self, first_index: int, frames: int) -> NDArray[np.int16]:
         """Render a stretch.
@@ -210,7 +119,7 @@ class Recorder:
         Parameters
         ----------
         first_index : int
-            Index of its first sample since the scene began.
+            Index of its first sample since the scene began, by the converter's count.
         frames : int
             Its length.
 
@@ -219,38 +128,77 @@ class Recorder:
         numpy.ndarray, shape (frames,), int16
             As a 16-bit converter gives it, clipped at full scale.
         """
-        pressure = self._noise(first_index, frames)
-        for pulse, start in self._heard(first_index, frames):
-            begin, end = max(start, first_index), min(start + pulse.pressure_pa.size, first_index + frames)
-            pressure[begin - first_index : end - first_index] += pulse.pressure_pa[begin - start : end - start]
-        counts = np.rint(pressure * np.float32(HALF_RANGE / self._full_scale_pa))
+        hop = CHUNK_FRAMES - BEFORE_FRAMES - AFTER_FRAMES
+        first, last = first_index // hop, (first_index + frames - 1) // hop
+        edges = [first_index, *range((first + 1) * hop, last * hop + 1, hop), first_index + frames]
+        parts = [self._chunk(start // hop)[start % hop :][: end - start] for start, end in pairwise(edges)]
+        return np.concatenate(parts)
+
+    def _chunk(self, number: int) -> NDArray[np.int16]:
+        """Render a chunk; chunks lie where they lie, so what is asked for when changes nothing."""
+        if number not in self._chunks:
+            self._chunks = {old: kept for old, kept in self._chunks.items() if old == number - 1}
+            self._chunks[number] = self._converted(number)
+        return self._chunks[number]
+
+    def _converted(self, number: int) -> NDArray[np.int16]:
+        """Turn pressure into numbers, with what is wrong at the time."""
+        hop = CHUNK_FRAMES - BEFORE_FRAMES - AFTER_FRAMES
+        first = number * hop
+        spectrum = np.fft.rfft(self._pressure_pa(first - BEFORE_FRAMES))
+        moved = self._filtered(spectrum * self._heard)
+        for fault, response in self._drowned:
+            if (wet := self._span(fault, first, hop)) != slice(0, 0):
+                moved[wet] = self._filtered(spectrum * response)[wet]
+        moved = _limited(moved, self._overload_pa)
+        for dead in of_sensor(self._scene.fault, self._ear.sensor_id, Dead):
+            moved[self._span(dead, first, hop)] = 0
+        hiss = generator(self._scene, "hiss", self._ear.sensor_id, number).standard_normal(hop, dtype=np.float32)
+        counts = np.rint((moved + self._hiss_pa * hiss) * self._counts_pa)
+        for zeros in of_sensor(self._scene.fault, self._ear.sensor_id, Zeros):
+            counts[self._span(zeros, first, hop)] = 0
+        for stuck in of_sensor(self._scene.fault, self._ear.sensor_id, Stuck):
+            counts[self._span(stuck, first, hop)] = STUCK_COUNTS
         clipped: NDArray[np.int16] = np.clip(counts, -HALF_RANGE, HALF_RANGE - 1).astype(np.int16)
         return clipped
 
-    def _heard(self, first_index: int, frames: int) -> Iterator[tuple[Pulse, int]]:
-        """Find the pulses that fall into a stretch, and where they begin."""
-        for pulse in self._pulses:
-            # The latest repetition that begins before the stretch ends; the one before it has died away by then.
-            turn = (first_index + frames - 1 - pulse.first_index) // self._period if self._period else 0
-            start = pulse.first_index + max(turn, 0) * self._period
-            if start < first_index + frames and start + pulse.pressure_pa.size > first_index:
-                yield pulse, start
+    @staticmethod
+    def _filtered(spectrum: Complex) -> NDArray[np.float32]:
+        return np.fft.irfft(spectrum, CHUNK_FRAMES)[BEFORE_FRAMES:-AFTER_FRAMES].astype(np.float32)
 
-    def _noise(self, first_index: int, frames: int) -> NDArray[np.float32]:
-        """Lay out noise that does not depend on how it is cut: seeded stretches, each fading into the next."""
-        hop = NOISE_FRAMES // 2
-        first, last = first_index // hop, (first_index + frames - 1) // hop
-        # Sample n lies in stretches n // hop and n // hop - 1; squared windows of the two add up to one.
-        laid = [self._stretch(number)[:hop] + self._stretch(number - 1)[hop:] for number in range(first, last + 1)]
-        start = first_index - first * hop
-        noise = (laid[0] if len(laid) == 1 else np.concatenate(laid))[start : start + frames]
-        return np.array(noise)
+    def _span(self, fault: Fault, first: int, frames: int) -> slice:
+        """Find the samples of a chunk during which a fault holds."""
+        begin, end = (round(self._ticks.index_at(time_s)) - first for time_s in (fault.start_s, fault.end_s))
+        return slice(max(begin, 0), min(end, frames)) if begin < frames and end > 0 else slice(0, 0)
 
-    def _stretch(self, number: int) -> NDArray[np.float32]:
-        if number not in self._stretches:
-            random = generator(self._scene, "noise", self._ear.sensor_id, number + 1)
-            parts = random.standard_normal((2, self._shape.size), dtype=np.float32)
-            spectrum = (parts[0] + 1j * parts[1]) * self._shape
-            self._stretches = {old: kept for old, kept in self._stretches.items() if old >= number - 1}
-            self._stretches[number] = self._window * np.fft.irfft(spectrum, NOISE_FRAMES).astype(np.float32)
-        return self._stretches[number]
+    def _pressure_pa(self, first: int) -> NDArray[np.float32]:
+        """Lay out what reaches the membrane; before the scene began there was nothing."""
+        pressure = np.zeros(CHUNK_FRAMES, np.float32)
+        silent = max(0, -first)
+        pressure[silent:] = self._background.pressure_pa(first + silent, CHUNK_FRAMES - silent)
+        for start, pulse in self._heard_from(first):
+            begin, end = max(start, first), min(start + pulse.size, first + CHUNK_FRAMES)
+            pressure[begin - first : end - first] += pulse[begin - start : end - start]
+        return pressure
+
+    def _heard_from(self, first: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Find the pulses that fall into a chunk, each put on the converter's grid when it is first met."""
+        begin_s, end_s = self._ticks.time_s(first), self._ticks.time_s(first + CHUNK_FRAMES)
+        self._placed = {name: kept for name, kept in self._placed.items() if kept[0] + kept[1].size > first}
+        for number, pulse in enumerate(self._pulses):
+            length_s = 2 * pulse.spectrum.size / self._ticks.rate_hz
+            # The latest repetition that begins before the chunk ends; the one before it has died away by then.
+            turn = max(0, int((end_s - pulse.time_s) // self._period_s)) if self._period_s else 0
+            at_s = pulse.time_s + turn * self._period_s
+            if at_s >= end_s or at_s + length_s <= begin_s:
+                continue
+            if (number, turn) not in self._placed:
+                self._placed[number, turn] = sampled(pulse, self._ticks.index_at(at_s))
+            yield self._placed[number, turn]
+
+
+def _limited(pressure_pa: NDArray[np.float32], limit_pa: np.float32) -> NDArray[np.float32]:
+    """Limit what a membrane can follow."""
+    loud = np.abs(pressure_pa) > limit_pa / 4  # below, it is linear to a part in half a million
+    pressure_pa[loud] /= (1 + np.abs(pressure_pa[loud] / limit_pa) ** KNEE) ** np.float32(1 / KNEE)
+    return pressure_pa

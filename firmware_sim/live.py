@@ -8,13 +8,64 @@ from pathlib import Path
 import numpy as np
 
 from agls.messages import NS_PER_S, Block, ClockState
-from agls.sensor.clock import SteadyClock
+from firmware_sim.clock import host_of, ticks_of
+from firmware_sim.delivery import Gap, absences, gaps
 from firmware_sim.device import HALF_RANGE, Recorder, clock_error_s
 from firmware_sim.scene import Ear, Scene, load_scene
 
 BLOCK_FRAMES = 1_000
 FULL_SCALE = np.float32(1 / HALF_RANGE)
 LEAD_S = 1.5  # how far ahead a scene is set to begin, so that every sensor is ready
+
+
+class SimulatedClock:
+    """The clock of a node that has learnt the rate of its converter, and errs as its computer's clock does.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    ear : Ear
+        The sensor.
+    start_ns : int
+        When the scene begins, UTC [ns].
+    """
+
+    def __init__(self, scene: Scene, ear: Ear, start_ns: int) -> None:
+        self._start_ns = start_ns
+        self._ticks, self._host = ticks_of(scene, ear), host_of(scene, ear)
+        self._error_s = clock_error_s(scene, ear)
+        self._sigma_s = scene.device.clock_sigma_s
+        self.now_s = 0.0
+        """How far the scene has been heard [s]."""
+
+    @property
+    def state(self) -> ClockState:
+        """Where the time comes from, and its standard deviation; what the node cannot know is not in it.
+
+        Returns
+        -------
+        ClockState
+            As of what was heard last.
+        """
+        held_over_s = self._host.sync(self.now_s).sigma_s if self._host.mode == "pps_chrony" else 0.0
+        return ClockState(mode="simulated", sigma_s=max(self._sigma_s, held_over_s))
+
+    def utc_ns(self, index: float) -> int:
+        """Say when a sample was taken.
+
+        Parameters
+        ----------
+        index : float
+            Index of the sample, with its fraction.
+
+        Returns
+        -------
+        int
+            Nanoseconds since the Unix epoch, UTC.
+        """
+        true_s = self._ticks.time_s(index)
+        return self._start_ns + round((true_s + self._error_s + self._host.fault_error_s(true_s)) * NS_PER_S)
 
 
 class SimulatedSource:
@@ -34,14 +85,16 @@ class SimulatedSource:
 
     def __init__(self, scene: Scene, ear: Ear, start_ns: int, paced: bool = True) -> None:
         self._rate_hz = scene.device.sample_rate_hz
-        self._recorder = Recorder(scene, ear, repeats=True)
+        self._ticks = ticks_of(scene, ear)
+        self._recorder = Recorder(scene, ear, repeats=True, ticks=self._ticks)
+        index = self._ticks.index_at
+        away = [Gap(round(index(start_s)), round(index(end_s))) for start_s, end_s in absences(scene, ear)]
+        self._gaps = sorted([*gaps(scene, ear, self._ticks), *away], key=lambda gap: gap.first)
         self._start_ns = start_ns
         self._paced = paced
         self._closed = threading.Event()
         self.late_s = 0.0
-        error_ns = round(clock_error_s(scene, ear) * NS_PER_S)
-        state = ClockState(mode="simulated", sigma_s=scene.device.clock_sigma_s)
-        self.clock = SteadyClock(start_ns + error_ns, float(self._rate_hz), state)
+        self.clock = SimulatedClock(scene, ear, start_ns)
 
     def blocks(self) -> Iterator[Block]:
         """Hand over the scene from its beginning.
@@ -55,13 +108,24 @@ class SimulatedSource:
         start_s = time.monotonic() + (self._start_ns - time.time_ns()) / NS_PER_S
         first = 0
         while not self._closed.is_set():
+            first, lost = self._after_gaps(first)
             samples = self._recorder.samples(first, BLOCK_FRAMES).astype(np.float32) * FULL_SCALE
-            wait_s = start_s + (first + BLOCK_FRAMES) / self._rate_hz - time.monotonic()
+            heard_s = self._ticks.time_s(first + BLOCK_FRAMES)
+            wait_s = start_s + heard_s - time.monotonic()
             if self._paced and wait_s > 0 and self._closed.wait(wait_s):
                 return
             self.late_s = max(self.late_s, -wait_s)
-            yield Block(samples=samples, first_index=first, sample_rate_hz=float(self._rate_hz))
+            self.clock.now_s = heard_s
+            yield Block(samples=samples, first_index=first, sample_rate_hz=float(self._rate_hz), lost=lost)
             first += BLOCK_FRAMES
+
+    def _after_gaps(self, first: int) -> tuple[int, bool]:
+        """Skip what is lost: a block that would meet it begins after it."""
+        lost = False
+        for gap in self._gaps:
+            if gap.first < first + BLOCK_FRAMES and gap.end > first:
+                first, lost = gap.end, True
+        return first, lost
 
     def close(self) -> None:
         """Stop: `blocks` ends at once, whatever it waits for."""

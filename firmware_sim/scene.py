@@ -8,9 +8,8 @@ survey, weather and clocks have errors.
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
@@ -19,15 +18,13 @@ from agls.config import Camera, Microphone, NodeConfig, Origin, Sensor, SiteConf
 from agls.errors import InputError
 from agls.messages import Identifier, parse_utc
 from agls.tables import load_table
+from firmware_sim.card import Card
+from firmware_sim.city import Building, East, North, Street, crosses_itself, within
+from firmware_sim.faults import AnyFault, mistakes
+from firmware_sim.sources import Bang, Emission, Noise, Shooter, Up, made_by, name_of
 
 SAME_SPOT_M = 0.1
 DEMO_SCENE = Path(__file__).with_name("demo_scene.toml")
-
-East: TypeAlias = Annotated[float, Meta(ge=-20_000, le=20_000, description="east of the origin")]
-North: TypeAlias = Annotated[float, Meta(ge=-20_000, le=20_000, description="north of the origin")]
-Up: TypeAlias = Annotated[float, Meta(ge=-500, le=5_000, description="above the origin")]
-Since: TypeAlias = Annotated[float, Meta(ge=0, le=86_400, description="since the scene began")]
-Level: TypeAlias = Annotated[float, Meta(ge=40, le=200, description="peak sound pressure level at 1 m")]
 
 
 class Ear(Table, frozen=True, kw_only=True):
@@ -44,47 +41,52 @@ class Air(Table, frozen=True, kw_only=True):
 
     temperature_c: Annotated[float, Meta(ge=-60, le=60, description="air temperature, degrees Celsius")] = 15.0
     humidity_percent: Annotated[float, Meta(ge=0, le=100, description="relative humidity")] = 60.0
-    wind_speed_m_s: Annotated[float, Meta(ge=0, le=60, description="wind speed")] = 0.0
+    wind_speed_m_s: Annotated[float, Meta(ge=0, le=60, description="wind speed 10 m above the ground")] = 0.0
     wind_from_deg: Annotated[
         float, Meta(ge=0, le=360, description="where the wind comes from, clockwise from north")
     ] = 0.0
+    roughness_m: Annotated[
+        float, Meta(ge=0, le=5, description="of the city, which slows the wind below; 0 for the same wind everywhere")
+    ] = 0.0
+    temperature_gradient_c_m: Annotated[
+        float, Meta(ge=-0.5, le=0.5, description="by how much it is warmer each metre up; above 0 on a clear night")
+    ] = 0.0
 
 
-class Shooter(Table, frozen=True, kw_only=True):
-    """Somebody who fires from one place."""
+class Ground(Table, frozen=True, kw_only=True):
+    """What is not street."""
 
-    shooter_id: Annotated[Identifier, Meta(description="name of the shooter")]
-    x_m: East
-    y_m: North
-    z_m: Up = 1.5
-    start_s: Since
-    rounds_count: Annotated[int, Meta(ge=1, le=1_000, description="rounds fired")] = 1
-    cadence_s: Annotated[float, Meta(ge=0.02, le=600, description="time from one round to the next")] = 0.5
-    level_db: Level = 160.0
-    tau_s: Annotated[float, Meta(ge=1e-4, le=5e-3, description="positive phase of the blast")] = 4e-4
-    firearm: Annotated[str, Meta(max_length=40, description="what the truth calls the weapon")] = "handgun"
+    resistivity_kpa_s_m2: Annotated[
+        float, Meta(ge=10, le=1e6, description="flow resistivity: 20 snow, 200 grass, 2000 earth, 20000 asphalt")
+    ] = 20_000.0
 
 
-class Bang(Table, frozen=True, kw_only=True):
-    """One impulse that is not gunfire."""
+class Map(Table, frozen=True, kw_only=True):
+    """How far the city reaches."""
 
-    bang_id: Annotated[Identifier, Meta(description="name of the impulse")]
-    kind: Annotated[Literal["firework", "door"], Meta(description="what makes it")]
-    x_m: East
-    y_m: North
-    z_m: Up = 1.5
-    start_s: Since
-    level_db: Level = 130.0
+    west_m: East = -20_000.0
+    east_m: East = 20_000.0
+    south_m: North = -20_000.0
+    north_m: North = 20_000.0
 
 
 class Ways(Table, frozen=True, kw_only=True):
-    """What streets do to sound on its way, drawn once for each place and sensor, so alike for all shots from there."""
+    """What the city does to sound that is not drawn as buildings.
+
+    It is drawn by lot once for each place of some metres and sensor, so alike for all shots from there. In Pittsburgh
+    such lateness scatters by 6-10 ms from sensor to sensor, and 1-3 ms from shot to shot.
+    """
 
     loss_db: Annotated[float, Meta(ge=0, le=60, description="level lost to buildings on the way, mean")] = 12.0
     loss_sigma_db: Annotated[float, Meta(ge=0, le=20, description="scatter of that loss")] = 5.0
     late_s: Annotated[
-        float, Meta(ge=0, le=0.1, description="detour of the first arrival, mean of an exponential distribution")
-    ] = 0.0
+        float,
+        Meta(ge=0, le=0.1, description="lateness of the first arrival, of exponential distribution: mean and scatter"),
+    ] = 0.008
+    gust_s: Annotated[
+        float, Meta(ge=0, le=0.05, description="what moving air adds to or takes from it, new each moment, one sigma")
+    ] = 0.001
+    facades_count: Annotated[int, Meta(ge=0, le=2, description="how many facades in turn reflect an echo, at most")] = 2
     dull_above_hz: Annotated[
         float,
         Meta(ge=50, le=1e6, description="edges that sound bends round take 3 dB an octave above this (Maekawa)"),
@@ -136,32 +138,17 @@ class Scene(Table, frozen=True, kw_only=True):
     camera: tuple[Camera, ...] = ()
     shooter: tuple[Shooter, ...] = ()
     bang: tuple[Bang, ...] = ()
+    noise: Annotated[tuple[Noise, ...], Meta(max_length=50)] = ()
+    building: Annotated[tuple[Building, ...], Meta(max_length=200)] = ()
+    street: Annotated[tuple[Street, ...], Meta(max_length=200)] = ()
+    map: Map = Map()
+    ground: Ground = Ground()
     air: Air = Air()
     told_weather: Weather | None = None
     ways: Ways = Ways()
     device: Device = Device()
-
-
-@dataclass(frozen=True, slots=True)
-class Emission:
-    """One impulse as it leaves its source: the truth.
-
-    Attributes
-    ----------
-    time_s : float
-        Since the scene began [s].
-    position_m : tuple of float, shape (3,)
-        East, north, up [m].
-    maker : Shooter or Bang
-        Who or what made it.
-    number : int
-        Which of its maker's impulses it is, from 0.
-    """
-
-    time_s: float
-    position_m: tuple[float, float, float]
-    maker: Shooter | Bang
-    number: int = 0
+    card: Card = Card()
+    fault: tuple[AnyFault, ...] = ()
 
 
 def load_scene(path: Path) -> Scene:
@@ -198,6 +185,10 @@ def _faults(scene: Scene) -> Iterator[str]:
     yield from _twice("camera", [camera.camera_id for camera in scene.camera])
     yield from _twice("shooter", [shooter.shooter_id for shooter in scene.shooter])
     yield from _twice("bang", [bang.bang_id for bang in scene.bang])
+    yield from _twice("noise", [noise.noise_id for noise in scene.noise])
+    yield from _twice("building", [building.building_id for building in scene.building])
+    yield from _twice("street", [street.street_id for street in scene.street])
+    yield from _misplaced(scene)
     for number, ear in enumerate(scene.sensor):
         for other in scene.sensor[:number]:
             if math.dist((ear.x_m, ear.y_m, ear.z_m), (other.x_m, other.y_m, other.z_m)) < SAME_SPOT_M:
@@ -207,6 +198,7 @@ def _faults(scene: Scene) -> Iterator[str]:
                 )
     if scene.ways.echo_until_s <= scene.ways.echo_after_s:
         yield f"ways.echo_until_s is {scene.ways.echo_until_s:g}, but must be more than ways.echo_after_s"
+    yield from mistakes(scene.fault, [ear.sensor_id for ear in scene.sensor], scene.duration_s)
     for emission in emissions(scene):
         if emission.time_s >= scene.duration_s:
             yield (
@@ -215,26 +207,40 @@ def _faults(scene: Scene) -> Iterator[str]:
             )
 
 
+def _misplaced(scene: Scene) -> Iterator[str]:
+    """Say what stands where it cannot."""
+    outlines = [("building", one.building_id, one.outline_m) for one in scene.building]
+    outlines += [("street", one.street_id, one.outline_m) for one in scene.street]
+    for table, name, outline_m in outlines:
+        if crosses_itself(outline_m):
+            yield f'{table} "{name}": outline_m crosses itself; its corners must be in order round it'
+            return
+    for ear in scene.sensor:
+        yield from _inside(scene, f'sensor "{ear.sensor_id}"', ear.x_m, ear.y_m, ear.z_m)
+    area = scene.map
+    for emission in emissions(scene):
+        maker, (x_m, y_m, z_m) = emission.maker, emission.position_m
+        who = f'{"shooter" if isinstance(maker, Shooter) else maker.kind} "{name_of(maker)}"'
+        far = isinstance(maker, Bang) and maker.kind == "thunder"
+        if not far and not (area.west_m <= x_m <= area.east_m and area.south_m <= y_m <= area.north_m):
+            reach = f"{area.west_m:g} to {area.east_m:g} m east and {area.south_m:g} to {area.north_m:g} m north"
+            yield f"{who} is at {x_m:g} m east, {y_m:g} m north at {emission.time_s:g} s, outside the map ({reach})"
+        yield from _inside(scene, who, x_m, y_m, z_m)
+
+
+def _inside(scene: Scene, who: str, x_m: float, y_m: float, z_m: float) -> Iterator[str]:
+    for building in scene.building:
+        if z_m < building.height_m and within(building.outline_m, x_m, y_m):
+            yield (
+                f'{who} is at {x_m:g} m east, {y_m:g} m north, {z_m:g} m up, inside building "{building.building_id}"'
+                f" ({building.height_m:g} m high); put it outside, or on the roof"
+            )
+
+
 def _twice(table: str, names: Sequence[str]) -> Iterator[str]:
     for number, name in enumerate(names):
         if name in names[:number]:
             yield f'{table}[{number}].{table}_id is "{name}", which {table}[{names.index(name)}] has; names must differ'
-
-
-def name_of(maker: Shooter | Bang) -> str:
-    """Name whoever or whatever made an impulse.
-
-    Parameters
-    ----------
-    maker : Shooter or Bang
-        The source.
-
-    Returns
-    -------
-    str
-        Its identifier.
-    """
-    return maker.shooter_id if isinstance(maker, Shooter) else maker.bang_id
 
 
 def emissions(scene: Scene) -> list[Emission]:
@@ -250,13 +256,7 @@ def emissions(scene: Scene) -> list[Emission]:
     list of Emission
         In order of time.
     """
-    found = [
-        Emission(shooter.start_s + number * shooter.cadence_s, (shooter.x_m, shooter.y_m, shooter.z_m), shooter, number)
-        for shooter in scene.shooter
-        for number in range(shooter.rounds_count)
-    ]
-    found += [Emission(bang.start_s, (bang.x_m, bang.y_m, bang.z_m), bang) for bang in scene.bang]
-    return sorted(found, key=lambda emission: emission.time_s)
+    return made_by(scene.shooter, scene.bang)
 
 
 def shots(scene: Scene) -> list[Emission]:

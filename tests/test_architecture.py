@@ -75,6 +75,7 @@ def test_the_simulator_knows_only_the_boundary_of_agls() -> None:
         "agls.messages.",
         "agls.config.",
         "agls.errors.",
+        "agls.mqtt_settings.",
         "agls.tables.",
         "agls.sensor.capture.",
         "agls.sensor.clock.",
@@ -88,11 +89,11 @@ def test_the_simulator_knows_only_the_boundary_of_agls() -> None:
     assert strangers == []
 
 
-def test_only_the_transport_speaks_mqtt() -> None:
+def test_only_the_transport_and_the_simulated_crowd_speak_mqtt() -> None:
     speakers = {
         path.as_posix() for path in sources("agls", "firmware_sim") for name, _ in imports(path) if "paho" in name
     }
-    assert speakers == {"agls/transport.py"}
+    assert speakers == {"agls/transport.py", "firmware_sim/crowd.py"}
 
 
 def test_stages_that_compute_read_no_clock() -> None:

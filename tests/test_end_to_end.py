@@ -9,7 +9,8 @@ from agls.classify.model import load_model
 from agls.messages import NS_PER_S, CadEvent, Detection, Outbound, Shot, SlewRequest
 from agls.pipeline import Hub, Node
 from firmware_sim.live import BLOCK_FRAMES, SimulatedSource
-from firmware_sim.scene import DEMO_SCENE, Ear, emissions, load_scene, name_of, node_configs, shots, site_config
+from firmware_sim.scene import DEMO_SCENE, Ear, emissions, load_scene, node_configs, shots, site_config
+from firmware_sim.sources import name_of
 
 SCENE = load_scene(DEMO_SCENE)
 START_NS = 1_800_000_000 * NS_PER_S

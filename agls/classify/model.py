@@ -251,6 +251,29 @@ def probability(llr_gunshot: float, prior: float) -> float:
     return float(1 / (1 + np.exp(-log_odds)))
 
 
+def recalibrate(llr: dict[Label, float], slope: float, offset: float) -> dict[Label, float]:
+    """Correct the ratio of gunshot by what labelled sounds of one node have shown.
+
+    Parameters
+    ----------
+    llr : dict of str to float
+        Log-likelihood ratios as the model gives them.
+    slope : float
+        What that of gunshot is multiplied by, positive.
+    offset : float
+        What is then added to it.
+
+    Returns
+    -------
+    dict of str to float
+        The same ratios, that of gunshot corrected and within +-50.
+    """
+    if (slope, offset) == (1.0, 0.0):
+        return llr
+    corrected = min(max(slope * llr["gunshot"] + offset, -MAX_LLR), MAX_LLR)
+    return llr | {"gunshot": round(corrected, 4)}
+
+
 def content_sha256(content: dict[str, Any]) -> str:
     """Compute the SHA-256 over everything in a model file but itself.
 

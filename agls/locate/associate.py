@@ -111,8 +111,11 @@ class Associator:
         places = np.array([frame.sensor_positions_m[one] for one in ids], dtype=np.float64).reshape(-1, 3)
         self.array = Array(ids, places)
         self.index = {one: k for k, one in enumerate(ids)}
-        sigmas = {sensor.sensor_id: sensor.position_sigma_m for sensor in site.sensor}
-        self.survey_s = np.array([sigmas[one] for one in ids]) / air.sound_speed_m_s
+        # What stays the same from shot to shot, as a time: the survey of each sensor's place and of its clock.
+        surveys = {
+            one.sensor_id: (one.position_sigma_m / air.sound_speed_m_s, one.clock_offset_sigma_s) for one in site.sensor
+        }
+        self.survey_s = np.array([math.hypot(*surveys[one]) for one in ids])
         slowest = air.sound_speed_m_s - 3 * air.sound_speed_sigma_m_s - 3 * air.wind_sigma_m_s
         self.zone_ns = int(self.array.longest_delay_s(slowest, self.settings.max_range_m) * NS_PER_S)
         self.settle_ns = int(self.settings.settle_s * NS_PER_S)

@@ -20,8 +20,13 @@ class PeerAbsentError(Exception):
     """A peer that cannot be run; its text says why."""
 
 
-def python() -> Path:
+def python(name: str = "") -> Path:
     """Find the peers' Python, and make it where there is none.
+
+    Parameters
+    ----------
+    name : str, optional
+        Which peers: those of ``requirements-NAME.txt``, in an environment of their own.
 
     Returns
     -------
@@ -33,14 +38,16 @@ def python() -> Path:
     PeerAbsentError
         If it cannot be made, as without a network.
     """
-    interpreter = FOLDER / "bin" / "python"
-    stamp, wanted = FOLDER / "installed", (HERE / "requirements.txt").read_text("utf-8")
+    ending = f"-{name}" if name else ""
+    folder, requirements = FOLDER.with_name(FOLDER.name + ending), HERE / f"requirements{ending}.txt"
+    interpreter = folder / "bin" / "python"
+    stamp, wanted = folder / "installed", requirements.read_text("utf-8")
     if stamp.is_file() and stamp.read_text("utf-8") == wanted:
         return interpreter
-    print(f"installing bench/peers/requirements.txt into {FOLDER.name}", file=sys.stderr)
-    _run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], WAIT_S)
+    print(f"installing bench/peers/{requirements.name} into {folder.name}", file=sys.stderr)
+    _run([sys.executable, "-m", "venv", "--clear", str(folder)], WAIT_S)
     pip = [str(interpreter), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    _run([*pip, "-r", str(HERE / "requirements.txt")], WAIT_S)
+    _run([*pip, "-r", str(requirements)], WAIT_S)
     stamp.write_text(wanted, "utf-8")
     return interpreter
 

@@ -27,6 +27,9 @@ wind_from_deg = 310.0
 [device]
 survey_sigma_m = 0.0
 clock_sigma_s = 2e-3
+[ways]
+late_s = 0.0
+gust_s = 0.0
 [[sensor]]
 sensor_id = "ne"
 x_m = 200.0
@@ -65,7 +68,8 @@ def test_the_same_scene_gives_the_same_bytes(scene_path: Path, tmp_path: Path) -
     for name in ("one", "two"):
         simulate(scene_path, tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["ne.flac", "nw.flac", "recordings.csv", "s.flac", "sensors.csv", "truth.csv", "weather.csv"]
+    tables = ["arrivals", "other_truth", "recordings", "sensors", "truth", "weather"]
+    assert names == sorted([f"{table}.csv" for table in tables] + ["ne.flac", "nw.flac", "s.flac"])
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -143,3 +147,48 @@ def test_progress_shows_on_a_terminal_and_nowhere_else() -> None:
         bar.close()
     assert "100%" in terminal.getvalue()
     assert pipe.getvalue() == ""
+
+
+BANGS = """
+[[bang]]
+bang_id = "shell"
+kind = "firework"
+x_m = 0.0
+y_m = 0.0
+z_m = 60.0
+start_s = 2.5
+[[bang]]
+bang_id = "breaker"
+kind = "jackhammer"
+x_m = 0.0
+y_m = 10.0
+start_s = 3.0
+count = 3
+cadence_s = 0.05
+"""
+
+
+def test_what_is_no_gunfire_stands_in_a_truth_of_its_own(scene_path: Path, tmp_path: Path) -> None:
+    scene_path.write_text(SCENE + BANGS)
+    simulate(scene_path, tmp_path / "out")
+    others = rows(tmp_path / "out" / "other_truth.csv")
+    assert [(row["kind"], row["emission_id"]) for row in others] == [
+        ("firework", "shell-0"), ("jackhammer", "breaker-0"), ("jackhammer", "breaker-1"), ("jackhammer", "breaker-2"),
+    ]  # fmt: skip
+    assert len(rows(tmp_path / "out" / "truth.csv")) == 2
+
+
+def test_every_arrival_is_told_with_its_way_and_its_true_time(scene_path: Path, tmp_path: Path) -> None:
+    simulate(scene_path, tmp_path / "out")
+    found = rows(tmp_path / "out" / "arrivals.csv")
+    assert {row["kind"] for row in found} == {"direct", "bounce", "echo"}
+    for sensor_id in ("ne", "nw", "s"):
+        first, second = (
+            min(
+                parse_utc(row["toa_utc"])
+                for row in found
+                if (row["sensor_id"], row["emission_id"]) == (sensor_id, shot)
+            )
+            for shot in ("corner-0", "corner-1")
+        )
+        assert second - first == pytest.approx(1.25e9, abs=2)

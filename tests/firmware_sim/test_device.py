@@ -7,8 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agls.config import Origin
-from firmware_sim.device import Recorder, arrival_s
-from firmware_sim.scene import Air, Device, Ear, Scene, Shooter, Ways, shots
+from firmware_sim.card import Card
+from firmware_sim.clock import Ticks
+from firmware_sim.device import Recorder, microphone_gain
+from firmware_sim.faults import AnyFault, Dead, Drowned, Stuck, Zeros
+from firmware_sim.propagation import arrival_s
+from firmware_sim.scene import Air, Device, Ear, Scene, Ways, shots
+from firmware_sim.sources import Shooter
 
 QUIET = Scene(
     name="quiet",
@@ -18,8 +23,9 @@ QUIET = Scene(
     sensor=(Ear(sensor_id="near", x_m=40.0, y_m=30.0, z_m=1.5), Ear(sensor_id="far", x_m=-300.0, y_m=200.0)),
     shooter=(Shooter(shooter_id="only", x_m=0.0, y_m=0.0, start_s=0.7, rounds_count=2, cadence_s=0.9),),
     air=Air(wind_speed_m_s=6.0, wind_from_deg=120.0),
-    ways=Ways(echoes_count=0, loss_db=0.0, loss_sigma_db=0.0, scatter_db=-120.0, reverb_db=-120.0),
+    ways=Ways(late_s=0.0, echoes_count=0, loss_db=0.0, loss_sigma_db=0.0, scatter_db=-120.0, reverb_db=-120.0),
     device=Device(noise_db=30.0),
+    card=Card(gain_sigma_db=0.0),
 )
 WHOLE = Recorder(QUIET, QUIET.sensor[1]).samples(0, 3 * 48_000)
 
@@ -83,3 +89,67 @@ def test_echoes_come_later_and_weaker() -> None:
     first_s = arrival_s(QUIET, QUIET.sensor[0], shots(QUIET)[0])
     assert begins_s > first_s + 0.019
     assert np.abs(extra).max() < 0.6 * np.abs(dry.samples(0, 120_000).astype(float)).max()
+
+
+# ------------------------------------------------------------------------------------- microphone and converter
+
+
+def rendered(seconds: int, *faults: AnyFault, scene: Scene = QUIET, ticks: Ticks | None = None) -> np.ndarray:
+    changed: Scene = msgspec.structs.replace(scene, fault=faults)
+    return Recorder(changed, changed.sensor[0], ticks=ticks).samples(0, seconds * 48_000).astype(float)
+
+
+def test_a_microphone_passes_half_the_power_at_its_corners_and_falls_as_said() -> None:
+    gain_db = 20 * np.log10(np.abs(microphone_gain(np.array([10.0, 20.0, 1_000.0, 5_000.0, 10_000.0]), 20.0, 5_000.0)))
+    assert gain_db == pytest.approx([-7.0, -3.0, 0.0, -3.0, -12.3], abs=0.1)
+
+
+def test_a_fast_converter_counts_more_samples_until_a_shot() -> None:
+    slow, fast = (rendered(2, ticks=Ticks(48_000.0, offset_ppm=ppm)) for ppm in (0.0, 1_000.0))
+    at = [int(np.argmax(np.abs(one[:60_000]))) for one in (slow, fast)]
+    assert at[1] - at[0] == pytest.approx(at[0] * 1e-3, abs=1)
+
+
+def test_a_membrane_at_its_limit_flattens_a_shot_below_full_scale() -> None:
+    low: Scene = msgspec.structs.replace(QUIET, card=Card(gain_sigma_db=0.0, overload_db_spl=100.0))
+    peak = np.abs(rendered(2, scene=low)).max()
+    assert np.abs(rendered(2)).max() > 2 * peak
+    assert peak == pytest.approx(32_768 * 10 ** ((100 - 120) / 20), rel=0.05)
+
+
+def test_microphones_differ_in_sensitivity_as_the_scene_says() -> None:
+    ears = tuple(Ear(sensor_id=f"s{n}", x_m=5_000.0 + 10 * n, y_m=0.0) for n in range(40))
+    noisy: Scene = msgspec.structs.replace(
+        QUIET, shooter=(), sensor=ears, device=Device(noise_db=70.0), card=Card(gain_sigma_db=2.0)
+    )
+    levels_db = [20 * np.log10(np.std(Recorder(noisy, ear).samples(0, 24_000).astype(float))) for ear in ears]
+    assert np.std(levels_db) == pytest.approx(2.0, rel=0.35)
+
+
+LOUD: Scene = msgspec.structs.replace(QUIET, device=Device(noise_db=70.0))
+
+
+def test_a_dead_microphone_hisses_and_hears_nothing() -> None:
+    heard = rendered(3, Dead(start_s=0.5, end_s=2.0), scene=LOUD)
+    dead = heard[24_500:95_500]  # the shot falls into it
+    assert 0 < np.std(dead) < 0.02 * np.std(heard[:23_000])
+    assert np.std(heard[97_000:]) > 50 * np.std(dead)
+
+
+def test_a_drowned_microphone_is_quiet_and_dull() -> None:
+    heard = rendered(3, Drowned(start_s=1.5, end_s=3.0, loss_db=20.0, high_cut_hz=300.0), scene=LOUD)
+    dry, wet = (
+        np.abs(np.fft.rfft(part * np.hanning(28_000))) ** 2 for part in (heard[:28_000], heard[100_000:128_000])
+    )
+    hz = np.fft.rfftfreq(28_000, 1 / 48_000)
+    low, high = (hz > 100) & (hz < 200), (hz > 2_000) & (hz < 4_000)
+    assert 10 * np.log10(wet[low].sum() / dry[low].sum()) == pytest.approx(-20, abs=2)
+    assert 10 * np.log10(wet[high].sum() / dry[high].sum()) < -30  # down to its hiss
+
+
+def test_a_deaf_card_gives_exact_zeros_and_a_stuck_one_the_same_again() -> None:
+    heard = rendered(3, Zeros(start_s=1.0, end_s=1.5), Stuck(start_s=2.0, end_s=2.5), scene=LOUD)
+    assert not heard[48_000:72_000].any()
+    assert len(set(heard[96_000:120_000])) == 1
+    assert heard[96_000] != 0
+    assert heard[72_000:96_000].any()

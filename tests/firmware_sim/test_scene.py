@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from agls.errors import InputError
+from firmware_sim.propagation import ways
 from firmware_sim.scene import (
     DEMO_SCENE,
     Ear,
@@ -43,6 +44,18 @@ y_m = 100.0
 start_s = 1.0
 rounds_count = 2
 """
+SMALL_MAP = "[map]\nwest_m = -50.0\neast_m = 50.0\n"
+HOUSE = """
+[[building]]
+building_id = "house"
+outline_m = [[290.0, -20.0], [310.0, -20.0], [310.0, 20.0], [290.0, 20.0]]
+height_m = 9.0
+"""
+CROSSED = """
+[[building]]
+building_id = "bow"
+outline_m = [[0.0, 20.0], [40.0, 60.0], [40.0, 20.0], [0.0, 60.0]]
+"""
 
 
 def written(folder: Path, text: str) -> Path:
@@ -71,6 +84,17 @@ def test_the_demo_scene_is_a_city_of_twelve_sensors_with_shots_and_other_noises(
         ("[air]", "[ways]\necho_until_s = 0.01\n[air]", r"ways.echo_until_s is 0.01, but must be more"),
         ("duration_s", 'start_utc = "noon"\nduration_s', r'start_utc is "noon", but must be a UTC time'),
         ("y_m = 100.0", "y_ft = 300.0", r"no key y_ft"),
+        ("temperature_c = 18.0", "temperature_c = -300.0", r"air.temperature_c is -300.0, .*from -60 to 60.*Celsius"),
+        ("temperature_c = 18.0", "temperature_k = 291.15", r"no key temperature_k .*did you mean temperature_c"),
+        ("y_m = 100.0", "y_m = 30000.0", r'"gate"\).y_m is 30000.0, .*from -20000 to 20000|y_m is 30000.0'),
+        ("[air]", SMALL_MAP + "[air]", r'shooter "gate" is at 100 m east, 100 m north at 1 s, outside the map \(-50'),
+        ("[air]", HOUSE + "[air]", r'sensor "b" is at 300 m east, 0 m north, 6 m up, inside building "house" \(9 m'),
+        (
+            "[air]",
+            HOUSE.replace("290.0", "90.0").replace("310.0", "110.0").replace("20.0]", "120.0]") + "[air]",
+            r'shooter "gate" is at 100 m east, 100 m north, 1.5 m up, inside building "house"',
+        ),
+        ("[air]", CROSSED + "[air]", r'building "bow": outline_m crosses itself'),
         ("y_m = 100.0", "y_m = nan", r"shooter\[0\].y_m is nan"),
     ],
 )
@@ -110,3 +134,28 @@ def test_a_new_sensor_changes_no_other_sensors_errors() -> None:
     scene = load_scene(DEMO_SCENE)
     more: Scene = msgspec.structs.replace(scene, sensor=(Ear(sensor_id="new", x_m=900.0, y_m=900.0), *scene.sensor))
     assert surveyed(more)[1:] == surveyed(scene)
+
+
+def test_a_sensor_on_a_roof_and_a_shooter_at_a_corner_are_fine(tmp_path: Path) -> None:
+    text = SCENE.replace("[air]", HOUSE + "[air]").replace(
+        "x_m = 300.0\ny_m = 0.0", "x_m = 300.0\ny_m = 0.0\nz_m = 9.5"
+    )
+    assert len(load_scene(written(tmp_path, text)).building) == 1
+
+
+def test_a_shooter_walks_while_firing(tmp_path: Path) -> None:
+    walk = "rounds_count = 4\npath_m = [[104.0, 100.0], [104.0, 200.0]]\nspeed_m_s = 6.0"
+    fired = shots(load_scene(written(tmp_path, SCENE.replace("rounds_count = 2", walk))))
+    assert [shot.position_m[:2] for shot in fired] == [(100, 100), (103, 100), (104, 102), (104, 105)]
+
+
+@pytest.mark.parametrize("path", sorted(DEMO_SCENE.parent.glob("scenes/*.toml")), ids=lambda path: path.stem)
+def test_every_scene_shipped_is_heard_by_every_sensor(path: Path) -> None:
+    scene = load_scene(path)
+    assert 25 <= scene.duration_s <= 60
+    loudest = {}
+    for made in emissions(scene)[:: max(1, len(emissions(scene)) // 12)]:
+        for ear in scene.sensor:
+            level_db = max(way.level_db for way in ways(scene, ear, made))
+            loudest[ear.sensor_id] = max(loudest.get(ear.sensor_id, 0.0), level_db)
+    assert min(loudest.values()) > scene.device.noise_db + 15, loudest

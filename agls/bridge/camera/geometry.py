@@ -1,6 +1,7 @@
 """Where a target stands as seen from a camera, and how the camera must be set to show it.
 
     WGS 84 (degrees, ellipsoidal height) -> geocentric -> topocentric at the lens: east, north, up
+                               -> turned by the mount's pitch and roll, about where pan 0 looks
     azimuth   = atan2(east, north)              pan  = azimuth - pan_zero_azimuth, or that +-360
     elevation = atan2(up, hypot(east, north))   tilt = elevation
 
@@ -18,6 +19,7 @@ from agls.config import Camera
 from agls.messages import Ellipse, Rejection
 
 MARGIN_M = 5.0  # shown beyond the ellipse on each side: the mount's error, and people who walk away
+MOUNT_SIGMAS = 2.0  # of the mount's calibration that a view is widened by, on each side
 _OUTLINE = np.linspace(0.0, 2.0 * np.pi, 72, endpoint=False)
 
 
@@ -117,6 +119,36 @@ class Topocentre:
         return Sight(float(east_m), float(north_m), float(up_m))
 
 
+def levelled(camera: Camera, sight: Sight) -> Sight:
+    """Turn a sight as if the mount stood level: its azimuth and elevation are then what pan and tilt count.
+
+    Parameters
+    ----------
+    camera : Camera
+        With its pan zero, pitch and roll.
+    sight : Sight
+        The target as seen from the lens.
+
+    Returns
+    -------
+    Sight
+        The same distance away.
+    """
+    if camera.mount_pitch_deg == 0.0 == camera.mount_roll_deg:
+        return sight
+    yaw, pitch, roll = (
+        math.radians(angle) for angle in (camera.pan_zero_azimuth_deg, camera.mount_pitch_deg, camera.mount_roll_deg)
+    )
+    right = sight.east_m * math.cos(yaw) - sight.north_m * math.sin(yaw)
+    ahead = sight.east_m * math.sin(yaw) + sight.north_m * math.cos(yaw)
+    ahead, up = (
+        ahead * math.cos(pitch) + sight.up_m * math.sin(pitch),
+        sight.up_m * math.cos(pitch) - ahead * math.sin(pitch),
+    )
+    right, up = right * math.cos(roll) - up * math.sin(roll), up * math.cos(roll) + right * math.sin(roll)
+    return Sight(right * math.cos(yaw) + ahead * math.sin(yaw), ahead * math.cos(yaw) - right * math.sin(yaw), up)
+
+
 def pan_choices(camera: Camera, azimuth_deg: float) -> list[float]:
     """List the pan readings at which a camera looks in a direction.
 
@@ -125,7 +157,7 @@ def pan_choices(camera: Camera, azimuth_deg: float) -> list[float]:
     camera : Camera
         With its pan zero and its limits.
     azimuth_deg : float
-        The direction, clockwise from north [deg].
+        The direction, clockwise from north, of a mount that stands level [deg].
 
     Returns
     -------
@@ -178,18 +210,20 @@ def aim(camera: Camera, sight: Sight, ellipse: Ellipse) -> Aim | Rejection:
     Aim or Rejection
         The setting; or a refusal named ``out_of_range``, ``pan_limits`` or ``tilt_limits``.
     """
-    distance_m, tilt_deg = sight.distance_m, _rounded(sight.elevation_deg)
+    counted = levelled(camera, sight)
+    distance_m, tilt_deg = sight.distance_m, _rounded(counted.elevation_deg)
     if distance_m > camera.range_m:
         return _no(camera, "out_of_range", f"{distance_m:.0f} m away, asked up to {camera.range_m:.0f} m")
-    pans = pan_choices(camera, sight.azimuth_deg)
+    pans = pan_choices(camera, counted.azimuth_deg)
     if not pans:
         limits = f"pan {camera.pan_min_deg:g} to {camera.pan_max_deg:g} degrees"
         return _no(camera, "pan_limits", f"azimuth {sight.azimuth_deg:.1f} degrees is out of {limits}")
     if not camera.tilt_min_deg <= tilt_deg <= camera.tilt_max_deg:
         limits = f"tilt {camera.tilt_min_deg:g} to {camera.tilt_max_deg:g} degrees"
         return _no(camera, "tilt_limits", f"elevation {tilt_deg:.1f} degrees is out of {limits}")
-    seen_deg = span_deg(sight, ellipse)
-    wanted_deg = max(2.0 * math.degrees(math.atan2(ellipse.major_m + MARGIN_M, distance_m)), seen_deg)
+    unsure_deg = 2.0 * MOUNT_SIGMAS * camera.mount_sigma_deg
+    seen_deg = span_deg(sight, ellipse) + unsure_deg
+    wanted_deg = max(2.0 * math.degrees(math.atan2(ellipse.major_m + MARGIN_M, distance_m)) + unsure_deg, seen_deg)
     return Aim(
         pan_deg=pans[0],
         tilt_deg=tilt_deg,
