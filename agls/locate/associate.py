@@ -22,11 +22,12 @@ import msgspec
 import numpy as np
 
 from agls.config import SiteConfig
+from agls.locate.clocks import Suspect
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
 from agls.locate.region import region95
 from agls.locate.search import Array, Found, Idle, Picks, find_shots
-from agls.locate.slow import SlowState, Suspect
+from agls.locate.slow import SlowState
 from agls.locate.solve import Air, Height, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
