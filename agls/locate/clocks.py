@@ -1,15 +1,14 @@
 """Whose clock is off: what one node has left at many places, and neither the wind nor a neighbour can explain.
 
-Every decided shot says something of all clocks that heard it, blurred by its paths, and by what was fitted to it: place,
-time and height of its own, and an air that changes slowly about what the weather report says. All remembered places are
-taken together, linearised where each was located, and what was fitted is left free again. So an offset that a fit has
-spread over its neighbours, or that was learned as a wind, is gathered in again: the clock is blamed that explains most,
-and only where no other clock, nor the air, explains nearly as much.
+Every decided shot says something of all clocks that heard it, blurred by its paths and by what was fitted to it: place,
+time and height of its own, and an air that changes slowly about what the weather report says. All remembered places
+are taken together, linearised where each was located, and what was fitted is left free again. So an offset that a fit
+has spread over its neighbours, or that was learned as a wind, is gathered in again: the clock is blamed that explains
+most, and only where no other clock, nor the air, explains nearly as much.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
