@@ -69,6 +69,45 @@ def test_wind_alone_names_nobody(seed: int, wind) -> None:
     assert named == []
 
 
+def test_two_clocks_that_are_off_are_both_named_and_nobody_else() -> None:
+    offset_s = np.zeros(12)
+    offset_s[[2, 7]] = 0.020, -0.018
+    named = season(5, places=45, wind=(-2.0, 2.0), offset_s=offset_s)[1]
+    assert {suspect.sensor for suspect in named} == {2, 7}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paths_that_scatter_more_than_they_are_thought_to_name_nobody(seed: int) -> None:
+    assert season(seed, places=40, path_s=0.012)[1] == []
+
+
+def test_echoes_at_one_node_do_not_make_its_clock_late() -> None:
+    rng = np.random.default_rng(6)
+    positions = square(12, 1000.0, rng)
+    state, named = SlowState(REPORT, 0.005), []
+    for number in range(40):
+        late_s = np.zeros(12)
+        late_s[3] = rng.uniform(0.03, 0.08) if number % 3 == 0 else 0.0  # of every third shot only the echo is heard
+        named += fire(state, positions, np.array([*rng.uniform(100, 900, 2), 1.5]), number, rng, offset_s=late_s)[0]
+    assert named == []
+
+
+def test_what_is_remembered_of_clocks_is_bounded_and_a_clock_set_right_is_forgiven_and_named_anew() -> None:
+    rng = np.random.default_rng(7)
+    positions = square(12, 1000.0, rng)
+    node = int(np.argmin(np.linalg.norm(positions - positions.mean(axis=0), axis=1)))
+    watch, named = SlowState(REPORT, 0.005), []
+    for number in range(240):
+        offset_s = np.zeros(12)
+        offset_s[node] = 0.0 if 60 <= number < 150 else 0.02
+        source = np.array([*rng.uniform(0, 1000, 2), 1.5])
+        named += [(number, one.sensor) for one in fire(watch, positions, source, number, rng, offset_s=offset_s)[0]]
+    assert {sensor for _, sensor in named} == {node}
+    assert len(named) == 2
+    assert named[0][0] < 60
+    assert named[1][0] >= 150
+
+
 def test_wind_and_sound_speed_are_learned() -> None:
     state, _ = season(1, wind=(4.0, -2.0), speed=SPEED_M_S + 1.5, places=60)
     assert (state.air.east_m_s, state.air.north_m_s) == pytest.approx((4.0, -2.0), abs=0.6)
