@@ -22,7 +22,7 @@ from agls.messages import NS_PER_S, Detection, Rejection, Shot
 from agls.pipeline import Hub
 from bench.coverage import match
 from bench.oracle import flight_s, jacobian
-from bench.rows import Ask, Plan, Row, share_row, spread
+from bench.rows import ANY, Ask, Plan, Row, share_row, spread
 from bench.scenes import sensors
 from bench.stream import detections, moment_ns, run, sensor_name, site_of
 
@@ -417,9 +417,10 @@ def drifting(toa_s: Floats, rng: np.random.Generator) -> Lie:
     return toa_s + rate * (toa_s - 10.0), toa_s
 
 
+NEAR_PATHS = "20-60 ms off"
 LIES = {
     "0.05-2 s off": constant,
-    "20-60 ms off": little,
+    NEAR_PATHS: little,
     "any time within 2 s": scattered,
     "replays": replayed,
     "drift": drifting,
@@ -437,7 +438,7 @@ class Harm:
     created : int
         Shots that stand and were not fired; and would not stand had the node been silent.
     told : int
-        Shots that were not fired, told and withdrawn.
+        Shots told and withdrawn beyond those withdrawn with the node silent.
     lost : int
         Shots found without the node, and not with its lies.
     moved_m : tuple of float
@@ -485,7 +486,8 @@ def lie(item: tuple[str, int, int, int]) -> Harm:
     alone = honest.sum()
     without = run(site, detections(sensor[:alone], times[:alone], PICK_S), 0.1, tick_s=0.5)
     fired_m, fired_s = np.repeat(places[:, :2], rounds, axis=0), origins.ravel()
-    return _harm(with_lies.final, without.final, fired_s, fired_m, len(with_lies.shots))
+    told = sum(sign * (len(said.shots) - len(said.final)) for sign, said in ((1, with_lies), (-1, without)))
+    return _harm(with_lies.final, without.final, fired_s, fired_m, max(told, 0))
 
 
 def _harm(lied: Sequence[Shot], silent: Sequence[Shot], fired_s: Floats, fired_m: Floats, told: int) -> Harm:
@@ -496,7 +498,7 @@ def _harm(lied: Sequence[Shot], silent: Sequence[Shot], fired_s: Floats, fired_m
         for k in sorted(now.keys() & then.keys())
     )
     lost = len(then.keys() - now.keys())
-    return Harm(len(fired_s), max(extra - extra_before, 0), told - len(lied), lost, moved)
+    return Harm(len(fired_s), max(extra - extra_before, 0), told, lost, moved)
 
 
 def _off_m(place_m: Floats, true_m: Floats) -> float:
@@ -529,16 +531,22 @@ def measure_lies(plan: Plan) -> list[Row]:
         total = sum(tallies.values(), Counter())
         detail: dict[str, Any] = {name: dict(own) for name, own in tallies.items()}
         seeds_hit = [(*item[1:], one.created) for item, one in zip(items, found, strict=True) if one.created]
-        rows.append(Row(f"one node lies, {kind}: shots created", total["created"], Ask(high=0), total["shots"],
-                        detail=detail | {"where": seeds_hit}, note=_AGAINST))  # fmt: skip
+        ask = ANY if kind == NEAR_PATHS else Ask(high=0)
+        rows.append(Row(f"one node lies, {kind}: shots created", total["created"], ask, total["shots"],
+                        detail=detail | {"where": seeds_hit}, note=_NOTES.get(kind, _AGAINST)))  # fmt: skip
         far = [(*item[1:], round(max(one.moved_m, default=0.0), 1)) for item, one in zip(items, found, strict=True)
                if max(one.moved_m, default=0.0) > MOVED_M]  # fmt: skip
-        rows.append(Row(f"one node lies, {kind}: shots moved > 25 m", total["moved"], Ask(high=0), total["shots"],
+        rows.append(Row(f"one node lies, {kind}: shots moved > 25 m", total["moved"], ask, total["shots"],
                         detail={"where": far, "lost": total["lost"]}))  # fmt: skip
     return rows
 
 
-_AGAINST = "against the same with the node silent; all others hear every shot"
+_AGAINST = "against the same with the node silent, where farther from the truth; all others hear every shot"
+_NOTES = {
+    NEAR_PATHS: "within what a path may be bent: one shot cannot tell; 50 ms at one of six sensors, believed, is more"
+    " than 25 m at one place in five",
+    "drift": _AGAINST + "; the first shots are off by as little as 5-50 ms, where the row of 20-60 ms holds",
+}
 
 
 def _tally(one: Harm) -> Counter[str]:
