@@ -32,6 +32,7 @@ OFF_S = 0.015
 WIND_M_S = 3.0
 REPORTED_SIGMA_M_S, REPORTED_SIGMA_C = 1.0, 2.0
 PLACES, EVERY_S = 50, 30.0
+LAST = 15  # places, by when nearly all suspects have been named
 SENSORS = 12
 P_DETECT = 0.9
 SURE_SIGMAS = 5.0
@@ -114,6 +115,8 @@ class Named:
         Others that were named.
     offset_s : float
         What was said of its offset when it was named [s].
+    errors_m : tuple of float
+        How far shots from the last places are off [m].
     bound : int
         From how many places the Fisher information could say it by five sigmas; 0: not from all of them.
     """
@@ -121,6 +124,7 @@ class Named:
     after: int
     blamed: tuple[int, ...]
     offset_s: float
+    errors_m: tuple[float, ...]
     bound: int
 
 
@@ -152,12 +156,14 @@ def name_suspects(item: tuple[str, bool, int]) -> Named:
     order = np.argsort(toa[shot, sensor], kind="stable")
     shot, sensor = shot[order], sensor[order]
     site = site_of(here.at_m, locating=Locating(path_sigma_s=PATH_S), weather=here.weather, survey_m=SURVEY_M)
-    said = suspects(Hub(site), detections(sensor, toa[shot, sensor], PICK_S))
+    said, located = suspects(Hub(site), detections(sensor, toa[shot, sensor], PICK_S))
     own = [(at_s, offset_s) for at_s, who, offset_s in said if who == node]
     after = int(np.searchsorted(origins, own[0][0])) if own else 0
     blamed = tuple(sorted({who for _, who, _ in said} - {node}))
     bound = needed(here, places, heard, node) if node >= 0 else 0
-    return Named(after, blamed, own[0][1] if own else math.nan, bound)
+    pairs, _ = match(located, origins[-LAST:], places[-LAST:])
+    errors = tuple(_off_m(np.array([one.x_m, one.y_m]), places[PLACES - LAST + k, :2]) for k, one in pairs)
+    return Named(after, blamed, own[0][1] if own else math.nan, errors, bound)
 
 
 def arrivals(here: Ground, place_m: Floats, rng: np.random.Generator, rounds: int = 1) -> Floats:
@@ -207,8 +213,8 @@ def choose_node(at_m: Floats, which: str, rng: np.random.Generator) -> int:
     return -1 if which == "none" else int(rng.choice(edge if which == "edge" else inner))
 
 
-def suspects(hub: Hub, heard: Sequence[Detection]) -> list[tuple[float, int, float]]:
-    """Let a hub hear detections, and note whose clocks it suspects.
+def suspects(hub: Hub, heard: Sequence[Detection]) -> tuple[list[tuple[float, int, float]], list[Shot]]:
+    """Let a hub hear detections, and note whose clocks it suspects, and the shots.
 
     Parameters
     ----------
@@ -221,9 +227,11 @@ def suspects(hub: Hub, heard: Sequence[Detection]) -> list[tuple[float, int, flo
     -------
     list of tuple of float, int and float
         When [s], which sensor, how far off [s].
+    list of Shot
+        The last revision of each.
     """
     index = {sensor_name(k): k for k in range(len(hub.associator.index))}
-    out = []
+    out, last = [], {}
     for one in [*heard, None]:
         now_ns = heard[-1].toa_ns + 60 * NS_PER_S if one is None else one.toa_ns + NS_PER_S // 10
         said = hub.advance(now_ns) if one is None else hub.feed(one, now_ns)
@@ -231,7 +239,9 @@ def suspects(hub: Hub, heard: Sequence[Detection]) -> list[tuple[float, int, flo
             if isinstance(item, Rejection) and item.reason == CLOCK_SUSPECT:
                 off_ms = float(item.detail.split()[1])
                 out.append(((now_ns - moment_ns(0.0)) / NS_PER_S, index[item.subject], off_ms / 1e3))
-    return out
+            elif isinstance(item, Shot):
+                last[item.shot_id] = item
+    return out, [shot for shot in last.values() if shot.state == "located"]
 
 
 def needed(here: Ground, places_m: Floats, heard: NDArray[np.bool_], node: int) -> int:
@@ -294,7 +304,8 @@ def measure_suspects(plan: Plan) -> list[Row]:
                 rows.append(_named_row(f"{which} node 15 ms off, wind 3 m/s {told}: named", found))
             rows.append(
                 Row(f"{which} node off, wind 3 m/s {told}: streams in which another is blamed", blamed, Ask(high=0),
-                    len(found), detail={"seeds": [s for s, one in zip(seeds, found, strict=True) if one.blamed]})
+                    len(found), detail={"seeds": [s for s, one in zip(seeds, found, strict=True) if one.blamed],
+                    "error_of_last_places_rms_m": _rms([error for one in found for error in one.errors_m])})
             )  # fmt: skip
     return rows
 

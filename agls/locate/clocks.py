@@ -68,7 +68,7 @@ class ClockWatch:
         self._sigma = np.array([report.sound_speed_sigma_m_s, report.wind_sigma_m_s, report.wind_sigma_m_s])
         self._wander = wander_m_s_per_root_s
         self._places: deque[_Heard] = deque(maxlen=REMEMBERED)
-        self._named: set[int] = set()
+        self._named: dict[int, Suspect] = {}
 
     def feed(
         self, solution: Solution, sensors: NDArray[np.int64], positions_m: Floats, sigma_s: Floats, origin_ns: int
@@ -78,7 +78,7 @@ class ClockWatch:
         Parameters
         ----------
         solution : Solution
-            The shot as located.
+            The shot as located, by arrivals less what is `known` of their clocks.
         sensors : numpy.ndarray, shape (n,)
             Indices of its sensors.
         positions_m : numpy.ndarray, shape (n, 3)
@@ -96,15 +96,31 @@ class ClockWatch:
         own, air = _slopes(solution, positions_m)
         found = np.array([solution.air.sound_speed_m_s, solution.air.east_m_s, solution.air.north_m_s])
         sure = 1.0 / sigma_s
-        misfit = solution.residuals_s * sure
+        misfit = (solution.residuals_s + self.known(sensors)[0]) * sure
         left = misfit + air @ (found - self._report) * sure
         self._places.append(
             _Heard(sensors, misfit, left, own * sure[:, None], air * sure[:, None], sure, origin_ns / 1e9)
         )
-        off = self._off()
-        fresh = [one for one in off if one.sensor not in self._named]
-        self._named = {one.sensor for one in off}
-        return fresh
+        before, self._named = self._named, {one.sensor: one for one in self._off()}
+        return [one for sensor, one in self._named.items() if sensor not in before]
+
+    def known(self, sensors: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Say how far off the clocks of sensors are, as far as that is known.
+
+        Parameters
+        ----------
+        sensors : numpy.ndarray, shape (n,)
+            Indices of sensors.
+
+        Returns
+        -------
+        tuple of numpy.ndarray, shape (n,)
+            How late each says what it hears [s], and how sure that is [s]; 0 for clocks that are not suspect.
+        """
+        late, sigma = np.zeros(len(sensors)), np.zeros(len(sensors))
+        for sensor, one in self._named.items():
+            late[sensors == sensor], sigma[sensors == sensor] = one.offset_s, one.sigma_s
+        return late, sigma
 
     def _off(self) -> list[Suspect]:
         """Blame clocks one by one, each only where it explains clearly more than any other."""

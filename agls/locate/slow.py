@@ -45,7 +45,7 @@ class SlowState:
         self._path_mass = PRIOR_SHOTS
         self._path_square = PRIOR_SHOTS * path_sigma_s**2
         self._places: deque[tuple[float, float, Air]] = deque(maxlen=PLACES)
-        self._clocks = ClockWatch(air, AIR_M_S_PER_ROOT_S)
+        self.clocks = ClockWatch(air, AIR_M_S_PER_ROOT_S)
         self._last_ns: int | None = None
 
     @property
@@ -93,7 +93,7 @@ class SlowState:
         self._places.append((solution.x_m, solution.y_m, self.air))
         self._learn_path(solution, pick_s, good)
         self._learn_air(solution, origin_ns)
-        return self._clocks.feed(solution, sensors, positions_m, sigma_s, origin_ns)
+        return self.clocks.feed(solution, sensors, positions_m, sigma_s, origin_ns)
 
     def air_for(self, solution: Solution) -> Air:
         """Say what is known of the air by shots from elsewhere.

@@ -17,7 +17,8 @@ def fire(state, positions, source, number, rng, *, wind=(0.0, 0.0), path_s=0.003
     n = len(positions)
     toa = flight_s(positions, source, wind, speed) + rng.normal(0, np.hypot(path_s, PICK_S), n)
     toa += np.zeros(n) if offset_s is None else offset_s
-    sigma_s = np.full(n, np.hypot(PICK_S, state.path_sigma_s))
+    late_s, clock_s = state.clocks.known(np.arange(n))
+    toa, sigma_s = toa - late_s, np.hypot(np.hypot(PICK_S, state.path_sigma_s), clock_s)
     solution = solve(positions, toa, sigma_s, state.air)
     assert isinstance(solution, Solution)
     return state.feed(solution, np.arange(n), positions, sigma_s, np.full(n, PICK_S), number * 60 * S_NS), solution
@@ -67,6 +68,22 @@ def test_a_node_15_ms_off_at_the_edge_of_the_array_is_named(seed: int) -> None:
 def test_wind_alone_names_nobody(seed: int, wind) -> None:
     _, named = season(seed, wind=wind)
     assert named == []
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inner", "edge"])
+def test_once_a_clock_is_known_to_be_off_shots_are_placed_as_if_it_were_right(inside: bool) -> None:
+    rng = np.random.default_rng(8)
+    positions = square(8, 1000.0, rng)
+    apart = np.linalg.norm(positions - positions.mean(axis=0), axis=1)
+    offset_s = np.zeros(8)
+    offset_s[np.argmin(apart) if inside else np.argmax(apart)] = 0.025
+    state, errors = SlowState(REPORT, 0.005), []
+    for number in range(60):
+        source = np.array([*rng.uniform(100, 900, 2), 1.5])
+        solution = fire(state, positions, source, number, rng, offset_s=offset_s)[1]
+        errors.append(np.hypot(solution.x_m - source[0], solution.y_m - source[1]))
+    assert np.median(errors[40:]) < 0.7 * np.median(errors[:10])
+    assert np.median(errors[40:]) < 3.0
 
 
 def test_two_clocks_that_are_off_are_both_named_and_nobody_else() -> None:
