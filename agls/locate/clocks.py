@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from agls.locate._kernels import Floats
 from agls.locate.solve import Air, Solution
 
-SUSPECT_S, SUSPECT_SIGMAS, SUSPECT_PLACES = 0.008, 4.0, 10  # off by so much, so surely, heard at so many places
+# Off by so much, so surely, heard at so many places. A dozen clocks are looked at a hundred times before all that is
+# remembered has changed: chance must name one less than once in a hundred thousand looks.
+SUSPECT_S, SUSPECT_SIGMAS, SUSPECT_PLACES = 0.008, 4.5, 10
 # One clock is blamed and not another only where it explains more by a likelihood ratio of e to this (1 in 150).
 CLEARLY_NATS = 5.0
 REMEMBERED = 50  # places
