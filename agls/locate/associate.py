@@ -22,11 +22,12 @@ import msgspec
 import numpy as np
 
 from agls.config import SiteConfig
+from agls.locate.clocks import Suspect
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
 from agls.locate.region import region95
 from agls.locate.search import Array, Found, Idle, Picks, find_shots
-from agls.locate.slow import SlowState, Suspect
+from agls.locate.slow import SlowState
 from agls.locate.solve import Air, Height, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
@@ -255,8 +256,10 @@ class Associator:
         reference_ns = window[0].toa_ns
         rows = window + [held for group in self.past for held in group.members]
         sensor = np.array([held.sensor for held in rows], dtype=np.int64)
-        toa_s = np.array([(held.toa_ns - reference_ns) / NS_PER_S for held in rows])
+        late_s, clock_s = self.slow.clocks.known(sensor)
+        toa_s = np.array([(held.toa_ns - reference_ns) / NS_PER_S for held in rows]) - late_s
         sigma_s = np.hypot(np.array([held.detection.toa_sigma_s for held in rows]), self.survey_s[sensor])
+        sigma_s = np.hypot(sigma_s, clock_s)
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
         level_db = np.array([math.nan if one.detection.level_db is None else one.detection.level_db for one in rows])
         llr = np.array([one.detection.llr.get("gunshot", 0.0) for one in rows])
@@ -292,8 +295,10 @@ class Associator:
     def _locate(self, group: _Group, now_ns: int, *, final: bool) -> list[Shot | Rejection]:
         """Locate one group of detections, and learn from it once it is decided."""
         sensors = np.array([held.sensor for held in group.members])
-        toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in group.members])
+        late_s, clock_s = self.slow.clocks.known(sensors)
+        toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in group.members]) - late_s
         pick_s = np.hypot(np.array([held.detection.toa_sigma_s for held in group.members]), self.survey_s[sensors])
+        pick_s = np.hypot(pick_s, clock_s)
         sigma_s = np.hypot(pick_s, self.slow.path_sigma_s)
         positions_m = self.array.positions_m[sensors]
         gate = LOCATE_GATE if len(sensors) >= MANY else FEW_GATE

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from agls.locate._kernels import Floats
+from agls.locate.clocks import ClockWatch, Suspect
 from agls.locate.solve import Air, Solution
 
 LIKE_M = 25.0  # shots nearer than this share their paths
@@ -26,19 +26,6 @@ PLACES = 200  # how many shots are remembered to tell like places
 PRIOR_SHOTS = 20.0  # the configured path term counts as much as so many places
 FEWEST = 6  # arrivals from which a shot's residuals say something
 AIR_M_S_PER_ROOT_S = 0.03  # the air wanders: 1 m/s in 20 minutes
-SUSPECT_S, SUSPECT_SIGMAS, SUSPECT_PLACES = 0.010, 5.0, 15  # off by so much, so surely, at so many places
-REMEMBERED = 50  # places a node's residuals are remembered of
-LEAST_FREE = 0.6  # an arrival that pulls the fit more than this lets it, is not magnified further
-SPREAD_S = 0.010  # residuals of an honest node scatter so much from place to place, unless seen otherwise
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """A node whose arrivals are off at many places: by how much [s], and how sure that is [s]."""
-
-    sensor: int
-    offset_s: float
-    sigma_s: float
 
 
 class SlowState:
@@ -58,8 +45,7 @@ class SlowState:
         self._path_mass = PRIOR_SHOTS
         self._path_square = PRIOR_SHOTS * path_sigma_s**2
         self._places: deque[tuple[float, float, Air]] = deque(maxlen=PLACES)
-        self._residuals: dict[int, deque[float]] = {}
-        self._named: set[int] = set()
+        self.clocks = ClockWatch(air, AIR_M_S_PER_ROOT_S)
         self._last_ns: int | None = None
 
     @property
@@ -107,7 +93,7 @@ class SlowState:
         self._places.append((solution.x_m, solution.y_m, self.air))
         self._learn_path(solution, pick_s, good)
         self._learn_air(solution, origin_ns)
-        return self._watch(sensors, _left_out_s(solution, positions_m, sigma_s))
+        return self.clocks.feed(solution, sensors, positions_m, sigma_s, origin_ns)
 
     def air_for(self, solution: Solution) -> Air:
         """Say what is known of the air by shots from elsewhere.
@@ -152,36 +138,3 @@ class SlowState:
             ),
             wind_sigma_m_s=min(math.hypot(found.wind_sigma_m_s, wander), self.report.wind_sigma_m_s),
         )
-
-    def _watch(self, sensors: NDArray[np.int64], residuals_s: Floats) -> list[Suspect]:
-        """Remember each node's residual at a new place, and name the one that is off most everywhere.
-
-        Only the worst: an offset that the fit spreads over its neighbours must not have them blamed.
-        """
-        for sensor, residual in zip(sensors.tolist(), residuals_s.tolist(), strict=True):
-            self._residuals.setdefault(sensor, deque(maxlen=REMEMBERED)).append(residual)
-        off = [one for sensor in self._residuals if (one := self._off(sensor)) is not None]
-        worst = max(off, key=lambda one: abs(one.offset_s) / one.sigma_s, default=None)
-        self._named &= {one.sensor for one in off}
-        if worst is None or worst.sensor in self._named:
-            return []
-        self._named.add(worst.sensor)
-        return [worst]
-
-    def _off(self, sensor: int) -> Suspect | None:
-        values = np.array(self._residuals[sensor])
-        if len(values) < SUSPECT_PLACES:
-            return None
-        middle = float(np.median(values))
-        scatter = max(1.4826 * float(np.median(np.abs(values - middle))), 0.5 * SPREAD_S)
-        sigma = scatter / math.sqrt(len(values))
-        return Suspect(sensor, middle, sigma) if abs(middle) > max(SUSPECT_S, SUSPECT_SIGMAS * sigma) else None
-
-
-def _left_out_s(solution: Solution, positions_m: Floats, sigma_s: Floats) -> Floats:
-    """Predict each arrival from the others: what it is off by had it not pulled the fit towards itself [s]."""
-    away = positions_m - np.array([solution.x_m, solution.y_m, solution.z_m])
-    toward = away / np.linalg.norm(away, axis=1, keepdims=True)
-    slope = np.column_stack([-toward / solution.air.sound_speed_m_s, np.ones(len(away))])
-    leverage = np.einsum("ij,jk,ik->i", slope, solution.covariance, slope) / sigma_s**2 * solution.weights
-    return np.asarray(solution.residuals_s / np.clip(1.0 - leverage, LEAST_FREE, 1.0))

@@ -17,7 +17,8 @@ def fire(state, positions, source, number, rng, *, wind=(0.0, 0.0), path_s=0.003
     n = len(positions)
     toa = flight_s(positions, source, wind, speed) + rng.normal(0, np.hypot(path_s, PICK_S), n)
     toa += np.zeros(n) if offset_s is None else offset_s
-    sigma_s = np.full(n, np.hypot(PICK_S, state.path_sigma_s))
+    late_s, clock_s = state.clocks.known(np.arange(n))
+    toa, sigma_s = toa - late_s, np.hypot(np.hypot(PICK_S, state.path_sigma_s), clock_s)
     solution = solve(positions, toa, sigma_s, state.air)
     assert isinstance(solution, Solution)
     return state.feed(solution, np.arange(n), positions, sigma_s, np.full(n, PICK_S), number * 60 * S_NS), solution
@@ -67,6 +68,61 @@ def test_a_node_15_ms_off_at_the_edge_of_the_array_is_named(seed: int) -> None:
 def test_wind_alone_names_nobody(seed: int, wind) -> None:
     _, named = season(seed, wind=wind)
     assert named == []
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["inner", "edge"])
+def test_once_a_clock_is_known_to_be_off_shots_are_placed_as_if_it_were_right(inside: bool) -> None:
+    rng = np.random.default_rng(8)
+    positions = square(8, 1000.0, rng)
+    apart = np.linalg.norm(positions - positions.mean(axis=0), axis=1)
+    offset_s = np.zeros(8)
+    offset_s[np.argmin(apart) if inside else np.argmax(apart)] = 0.025
+    state, errors = SlowState(REPORT, 0.005), []
+    for number in range(60):
+        source = np.array([*rng.uniform(100, 900, 2), 1.5])
+        solution = fire(state, positions, source, number, rng, offset_s=offset_s)[1]
+        errors.append(np.hypot(solution.x_m - source[0], solution.y_m - source[1]))
+    assert np.median(errors[40:]) < 0.7 * np.median(errors[:10])
+    assert np.median(errors[40:]) < 3.0
+
+
+def test_two_clocks_that_are_off_are_both_named_and_nobody_else() -> None:
+    offset_s = np.zeros(12)
+    offset_s[[2, 7]] = 0.020, -0.018
+    named = season(5, places=45, wind=(-2.0, 2.0), offset_s=offset_s)[1]
+    assert {suspect.sensor for suspect in named} == {2, 7}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paths_that_scatter_more_than_they_are_thought_to_name_nobody(seed: int) -> None:
+    assert season(seed, places=40, path_s=0.012)[1] == []
+
+
+def test_echoes_at_one_node_do_not_make_its_clock_late() -> None:
+    rng = np.random.default_rng(6)
+    positions = square(12, 1000.0, rng)
+    state, named = SlowState(REPORT, 0.005), []
+    for number in range(40):
+        late_s = np.zeros(12)
+        late_s[3] = rng.uniform(0.03, 0.08) if number % 3 == 0 else 0.0  # of every third shot only the echo is heard
+        named += fire(state, positions, np.array([*rng.uniform(100, 900, 2), 1.5]), number, rng, offset_s=late_s)[0]
+    assert named == []
+
+
+def test_what_is_remembered_of_clocks_is_bounded_and_a_clock_set_right_is_forgiven_and_named_anew() -> None:
+    rng = np.random.default_rng(7)
+    positions = square(12, 1000.0, rng)
+    node = int(np.argmin(np.linalg.norm(positions - positions.mean(axis=0), axis=1)))
+    watch, named = SlowState(REPORT, 0.005), []
+    for number in range(240):
+        offset_s = np.zeros(12)
+        offset_s[node] = 0.0 if 60 <= number < 150 else 0.02
+        source = np.array([*rng.uniform(0, 1000, 2), 1.5])
+        named += [(number, one.sensor) for one in fire(watch, positions, source, number, rng, offset_s=offset_s)[0]]
+    assert {sensor for _, sensor in named} == {node}
+    assert len(named) == 2
+    assert named[0][0] < 60
+    assert named[1][0] >= 150
 
 
 def test_wind_and_sound_speed_are_learned() -> None:
