@@ -56,7 +56,8 @@ def mosquitto(program: str) -> Iterator[tuple[Mqtt, int]]:
         probe.close()
         settings = Path(folder) / "mosquitto.conf"
         settings.write_text(SETTINGS.format(port=port), "utf-8")
-        process = subprocess.Popen([program, "-c", str(settings)], stderr=subprocess.DEVNULL)
+        # A session of its own: the system shares processors out among sessions, and Ctrl-C ends it last.
+        process = subprocess.Popen([program, "-c", str(settings)], stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             _wait(port)
             yield Mqtt(url=f"mqtt://127.0.0.1:{port}"), process.pid
