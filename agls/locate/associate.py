@@ -247,6 +247,7 @@ class Associator:
 
     def _find(self, window: list[_Held], horizon_ns: int, *, thorough: bool) -> list[_Group]:
         """Search a window for shots, beside those decided before."""
+        window = [held for held in window if held.detection.wave != "shock"]  # no blast
         if len({held.sensor for held in window}) < self.settings.min_sensors_count:
             return []
         reference_ns = window[0].toa_ns
