@@ -1,0 +1,137 @@
+"""Shots of rifles: the blast and what the bullet's N-wave lets sensors hear before it, told apart.
+
+N-waves left unexplained agree with each other on places where nobody fired, and, taken for the blast, they pull the
+true place away. Nor is a sound that comes early an N-wave for that alone: it may be another shot. So both stories are
+told, one shot with one bullet against one or two shots without, and the likelier is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from agls.locate import _shock
+from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats
+from agls.locate._search import NO_SCORE, Bools, Ints
+from agls.locate.picks import Found
+from agls.locate.window import Window
+
+FEWEST_CRACKS = 3  # a bullet has three unknowns
+# What a bullet must bring: one direction among some hundred that N-waves tell apart, a speed and its decay among a
+# few, and that few shots are heard so.
+BULLET_NATS = 8.0
+SPEEDS_M_S = np.array([500.0, 700.0, 900.0])
+# Rifles: 700 to 1000 m/s at the muzzle, which fall to 1/e over 600 to 1500 m; pistols may be just faster than sound.
+SPEED_M_S, SPEED_SIGMA_M_S = 800.0, 200.0
+DECAY_M, DECAY_SIGMA_M = 900.0, 300.0
+CANDIDATES = 30  # proposals that are tried, best first
+RIFLES = 20  # that are looked for in a window
+
+
+def may_hold_rifles(window: Window) -> bool:
+    """Say whether enough sensors heard an N-wave, or something twice within the lead an N-wave can have.
+
+    Parameters
+    ----------
+    window : Window
+        The picks.
+
+    Returns
+    -------
+    bool
+        Whether it is worth looking for bullets.
+    """
+    longest_s = window.array.longest_delay_s(window.speed_m_s, window.max_range_m)
+    lead_s = longest_s * (1.0 - window.speed_m_s / _shock.FASTEST_M_S)
+    count = 0
+    for first, past in pairwise(window.start):
+        own = window.t[first:past][~window.taken[first:past] | (window.wave[first:past] == _shock.SHOCK)]
+        labelled = (window.wave[first:past] == _shock.SHOCK).any()
+        count += bool(labelled or (np.diff(own) < lead_s).any())
+    return count >= FEWEST_CRACKS
+
+
+def find_rifles(window: Window, thetas: Floats) -> tuple[list[Found], Window]:
+    """Find the shots that explain more together with a bullet than the likeliest shots without.
+
+    Parameters
+    ----------
+    window : Window
+        The picks.
+    thetas : numpy.ndarray, shape (k, 7)
+        Proposed shots, best first.
+
+    Returns
+    -------
+    tuple of list of Found and Window
+        The shots, with the picks of their N-waves, and the window with all of these explained.
+    """
+    thetas = _distinct(thetas, window)[:CANDIDATES]
+    used = window.taken & (window.wave != _shock.SHOCK)
+    found: list[Found] = []
+    while len(found) < RIFLES:
+        best = _best(window, thetas, used)
+        if best is None:
+            break
+        shot, members, shocks = best
+        found.append(shot)
+        used[members[members >= 0]] = True
+        used[shocks[shocks >= 0]] = True
+    taken = used | (window.wave == _shock.SHOCK)
+    return found, window.explained(taken) if found else window
+
+
+def _distinct(thetas: Floats, window: Window) -> Floats:
+    """Leave out proposals that are nearly another."""
+    kept: list[Floats] = []
+    apart_m = window.speed_m_s * window.sigma_s
+    for theta in thetas:
+        if all(np.abs(theta[:3] - other[:3]).max() > apart_m for other in kept):
+            kept.append(theta)
+    return np.array(kept).reshape(-1, PARAMETERS)
+
+
+def _best(window: Window, thetas: Floats, used: Bools) -> tuple[Found, Ints, Ints] | None:
+    """Find the shot that with its bullet explains most, and more than without."""
+    cost = window.cost_nats(1)
+    blocked = used | (window.wave == _shock.SHOCK)  # for blasts
+    tried = []
+    for theta in thetas:
+        plain, _ = _again(window, theta, blocked)
+        score, full, members, shocks = _aimed(window, theta, used)
+        if (shocks >= 0).sum() >= FEWEST_CRACKS and (members >= 0).sum() >= window.fewest:
+            tried.append((score - BULLET_NATS - cost, plain - cost, score, full, members, shocks))
+    for worth, plain, score, full, members, shocks in sorted(tried, key=lambda one: -one[0]):
+        without = blocked.copy()
+        without[members[members >= 0]] = True
+        rival = max((_again(window, theta, without)[0] - cost for theta in thetas), default=0.0)
+        if worth > max(plain, 0.0) + max(rival, 0.0):
+            shot = window.found(full, full[2] / REFERENCE_SPEED_M_S, members, score, cost + BULLET_NATS)
+            own = shocks[shocks >= 0]
+            return replace(shot, shocks=tuple(window.order[own].tolist())), members, shocks
+    return None
+
+
+def _again(window: Window, theta: Floats, blocked: Bools) -> tuple[float, Ints]:
+    """Score a proposal, without a bullet, by the picks that are left to it."""
+    members = np.empty(len(window.array.near), dtype=np.int64)
+    score = _shock.again(
+        theta.copy(), *window.array.columns_m, *window.hearing, window.start, window.t, window.s, window.weight,
+        blocked, window.horizon_s, window.path_s, window.mean_at(theta), window.precision, members,
+    )  # fmt: skip
+    return score if (members >= 0).sum() >= window.fewest else NO_SCORE, members
+
+
+def _aimed(window: Window, theta: Floats, used: Bools) -> tuple[float, Floats, Ints, Ints]:
+    """Find the bullet of a proposal that explains most."""
+    full = np.concatenate([theta, [0.0, SPEED_M_S, DECAY_M]])
+    mean = np.concatenate([window.mean_at(theta), [0.0, SPEED_M_S, DECAY_M]])
+    precision = np.concatenate([window.precision, [0.0, SPEED_SIGMA_M_S**-2, DECAY_SIGMA_M**-2]])
+    members, shocks = (np.empty(len(window.array.near), dtype=np.int64) for _ in range(2))
+    score = _shock.aim(
+        full, SPEEDS_M_S, *window.array.columns_m, *window.hearing, window.start, window.t, window.s, window.weight,
+        window.wave, used, window.horizon_s, window.path_s, mean, precision, members, shocks,
+    )  # fmt: skip
+    return score, full, members, shocks
