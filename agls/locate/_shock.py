@@ -36,6 +36,9 @@ NO_CRACK = -1.0
 BISECTIONS = 14  # the time is stationary in the way: a part in ten thousand of it is far below a microsecond
 # A bullet may be stopped by a wall and its N-wave shadowed: where the cone would pass, one in two hears it.
 LOG_CRACK = -0.6931471805599453
+# A sensor that has just heard an N-wave often takes the blast for its echo: one in two does not report it.
+LOG_DEAF = -0.6931471805599453
+CRACK_S = 0.005  # how far a bullet that climbs or tumbles strays from the one assumed
 MUZZLE, SHOCK = 1, 2
 TURNS = 120  # directions tried: 3 degrees apart, which bends the time by less than a coarse gate forgives
 COARSE = 3.0  # times wider while trying directions
@@ -118,9 +121,10 @@ def share(
         crack = crack_s(dx, dy, dz, c, u, v, theta[7], theta[8], theta[9])
         passes = crack >= 0.0
         crack += t0
-        gain[0] = gain[1] = log_miss[row] if blast < horizon else 0.0
-        gain[2] = gain[3] = LOG_CRACK if passes and crack < horizon else 0.0
+        gain[:] = NO_SCORE
         pick[:] = -1
+        silent = log_miss[row] if blast < horizon else 0.0
+        quiet = LOG_CRACK if passes and crack < horizon else 0.0
         low, high = start[k], start[k + 1]
         reach = GATE * math.sqrt(s[low] * s[low] + path_s * path_s) if low < high else 0.0
         earliest = crack if passes else blast
@@ -135,13 +139,23 @@ def share(
             if wave[q] != SHOCK and gap * gap < GATE * GATE * variance:
                 _rank(gain, pick, 0, log_hit[row] + common - 0.5 * gap * gap / variance, q)
             gap = t[q] - crack
+            variance += CRACK_S * CRACK_S
             if passes and wave[q] != MUZZLE and gap * gap < GATE * GATE * variance:
+                common = weight[q] - LOG_ROOT_2PI - 0.5 * math.log(variance)
                 _rank(gain, pick, 2, LOG_CRACK + common - 0.5 * gap * gap / variance, q)
-        one, two = 0, 2
-        if pick[0] >= 0 and pick[0] == pick[2]:
-            one, two = (0, 3) if gain[0] + gain[3] >= gain[1] + gain[2] else (1, 2)
-        members[k], shocks[k] = pick[one], pick[two]
-        total += gain[one] + gain[two]
+        best = silent + quiet
+        members[k], shocks[k] = -1, -1
+        for one in range(3):
+            for two in range(2, 5):
+                b, n = pick[one] if one < 2 else -1, pick[two] if two < 4 else -1
+                if b >= 0 and b == n or (one < 2 and b < 0) or (two < 4 and n < 0):
+                    continue
+                value = gain[one] if b >= 0 else max(silent, LOG_DEAF if n >= 0 and blast < horizon else silent)
+                value += gain[two] if n >= 0 else quiet
+                if value > best:
+                    best = value
+                    members[k], shocks[k] = b, n
+        total += best
     return total
 
 
@@ -355,7 +369,7 @@ def aim(
             shocks,
         )  # fmt: skip
         n = collect(members, px, py, pz, t, s, path_s, blasts)
-        k = collect(shocks, px, py, pz, t, s, path_s, cracks)
+        k = collect(shocks, px, py, pz, t, s, math.hypot(path_s, CRACK_S), cracks)
         if n < 3:
             return NO_SCORE
         if number > 1 and now <= score + 1e-6:
@@ -365,6 +379,43 @@ def aim(
     return share(
         theta, px, py, pz, log_hit, log_miss, step_m, start, t, s, weight, wave, used, horizon, path_s, members, shocks
     )
+
+
+@kernel
+def finish(
+    theta: Floats, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float,
+    start: Ints, t: Floats, s: Floats, weight: Floats, wave: Ints, path_s: float, mean: Floats, precision: Floats,
+    members: Ints, shocks: Ints, a: Floats,
+) -> float:  # fmt: skip
+    """Let a shot with its bullet and its own picks find each other as exactly as paths and picks allow.
+
+    Parameters
+    ----------
+    theta : numpy.ndarray, shape (10,)
+        The shot to begin with; is refined.
+    px, py, pz, log_hit, log_miss, step_m, start, t, s, weight, wave, path_s, mean, precision, members, shocks
+        As in `aim`.
+    a : numpy.ndarray, shape (10, 10)
+        Receives the inverse of the covariance.
+
+    Returns
+    -------
+    float
+        Negative log-likelihood, without constants.
+    """
+    used = np.zeros(t.size, dtype=np.bool_)
+    blasts, cracks, b = np.empty((5, px.size)), np.empty((5, px.size)), np.empty(UNKNOWNS)
+    best, n, k = np.inf, 0, 0
+    for _ in range(ROUNDS):
+        share(
+            theta, px, py, pz, log_hit, log_miss, step_m, start, t, s, weight, wave, used, np.inf, path_s, members,
+            shocks,
+        )  # fmt: skip
+        n = collect(members, px, py, pz, t, s, path_s, blasts)
+        k = collect(shocks, px, py, pz, t, s, math.hypot(path_s, CRACK_S), cracks)
+        best = fit(blasts, n, cracks, k, theta, mean, precision)
+    normal(blasts, n, cracks, k, theta, mean, precision, a, b)
+    return best
 
 
 @kernel

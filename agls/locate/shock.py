@@ -50,7 +50,7 @@ def may_hold_rifles(window: Window) -> bool:
         own = window.t[first:past][~window.taken[first:past] | (window.wave[first:past] == _shock.SHOCK)]
         labelled = (window.wave[first:past] == _shock.SHOCK).any()
         count += bool(labelled or (np.diff(own) < lead_s).any())
-    return count >= FEWEST_CRACKS
+    return count >= 1
 
 
 def find_rifles(window: Window, thetas: Floats) -> tuple[list[Found], Window]:
