@@ -406,11 +406,12 @@ def finish(
     used = np.zeros(t.size, dtype=np.bool_)
     blasts, cracks, b = np.empty((5, px.size)), np.empty((5, px.size)), np.empty(UNKNOWNS)
     best, n, k = np.inf, 0, 0
-    for _ in range(ROUNDS):
-        share(
-            theta, px, py, pz, log_hit, log_miss, step_m, start, t, s, weight, wave, used, np.inf, path_s, members,
-            shocks,
-        )  # fmt: skip
+    for number in range(ROUNDS):
+        if number > 0:
+            share(
+                theta, px, py, pz, log_hit, log_miss, step_m, start, t, s, weight, wave, used, np.inf, path_s, members,
+                shocks,
+            )  # fmt: skip
         n = collect(members, px, py, pz, t, s, path_s, blasts)
         k = collect(shocks, px, py, pz, t, s, math.hypot(path_s, CRACK_S), cracks)
         best = fit(blasts, n, cracks, k, theta, mean, precision)

@@ -24,9 +24,11 @@ import numpy as np
 from agls.config import SiteConfig
 from agls.locate._shock import MUZZLE, SHOCK
 from agls.locate.evidence import fuse, probability
+from agls.locate._kernels import Floats
 from agls.locate.frame import Frame
 from agls.locate.region import region95
 from agls.locate.search import Array, Found, Idle, Picks, find_shots
+from agls.locate.shock import solve_rifle
 from agls.locate.slow import SlowState, Suspect
 from agls.locate.solve import Air, Height, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
@@ -312,6 +314,10 @@ class Associator:
         solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
         if isinstance(solution, Solution) and (air := self.slow.air_for(solution)) is not self.slow.air:
             solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
+        if group.shocks and isinstance(solution, Solution):
+            solution = solve_rifle(
+                self.array, group.found, self._picks(group, pick_s), air, self.slow.path_sigma_s, len(sensors)
+            )
         first = group.members[0].detection
         if isinstance(solution, NoSolution):
             return [_rejected(solution.reason, first, f"{len(group.members)} detections agreed")]
@@ -328,6 +334,16 @@ class Associator:
             return [shot]
         suspects = self.slow.feed(solution, sensors, positions_m, sigma_s, pick_s, shot.origin_ns)
         return [shot, *(self._suspected(suspect) for suspect in suspects)]
+
+    def _picks(self, group: _Group, pick_s: Floats) -> Picks:
+        """Write a shot's blasts and N-waves as picks."""
+        rows = group.members + group.shocks
+        sensor = np.array([held.sensor for held in rows], dtype=np.int64)
+        toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in rows])
+        shock_s = [held.detection.toa_sigma_s for held in group.shocks]
+        sigma_s = np.concatenate([pick_s, np.hypot(shock_s, self.survey_s[sensor[len(pick_s) :]])])
+        wave = np.array([WAVES[held.detection.wave] for held in rows], dtype=np.int64)
+        return Picks(sensor, toa_s, sigma_s, wave=wave)
 
     def _no_ellipse(self, solution: Solution, right: int) -> bool:
         """Say whether few sensors, or a place outside them, make a region that no ellipse describes."""

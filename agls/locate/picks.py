@@ -145,6 +145,8 @@ class Found:
         How much of it is left once the places and times the shot could have had are paid for.
     shocks : tuple of int
         Indices of the picks that are its bullet's N-wave.
+    bullet : tuple of float
+        Where to and how fast the bullet flew, as in `agls.locate._shock`; empty without such picks.
     """
 
     origin_s: float
@@ -153,6 +155,7 @@ class Found:
     score: float
     surplus: float
     shocks: tuple[int, ...] = ()
+    bullet: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

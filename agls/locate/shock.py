@@ -7,15 +7,17 @@ told, one shot with one bullet against one or two shots without, and the likelie
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
-from agls.locate import _shock
-from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats
-from agls.locate._search import NO_SCORE, Bools, Ints
-from agls.locate.picks import Found
+from agls.locate import _modes, _shock
+from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, residual
+from agls.locate._search import GATE, NO_SCORE, Bools, Ints
+from agls.locate.picks import Array, Found, Picks
+from agls.locate.solve import Air, Height, NoSolution, Solution, prior
 from agls.locate.window import Window
 
 FEWEST_CRACKS = 3  # a bullet has three unknowns
@@ -28,6 +30,11 @@ SPEED_M_S, SPEED_SIGMA_M_S = 800.0, 200.0
 DECAY_M, DECAY_SIGMA_M = 900.0, 300.0
 CANDIDATES = 30  # proposals that are tried, best first
 RIFLES = 20  # that are looked for in a window
+# A shot's own picks are shared out as on a quiet street, by sensors that hear nearly all.
+QUIET = 2.5
+HEARING = (np.array([math.log(0.95)]), np.array([math.log(0.05)]), 1e9)
+PLACE = np.ix_([0, 1, 3, 2], [0, 1, 3, 2])
+SCALES = np.outer([1.0, 1.0, 1.0, 1.0 / REFERENCE_SPEED_M_S], [1.0, 1.0, 1.0, 1.0 / REFERENCE_SPEED_M_S])
 
 
 def may_hold_rifles(window: Window) -> bool:
@@ -110,8 +117,75 @@ def _best(window: Window, thetas: Floats, used: Bools) -> tuple[Found, Ints, Int
         if worth > max(plain, 0.0) + max(rival, 0.0):
             shot = window.found(full, full[2] / REFERENCE_SPEED_M_S, members, score, cost + BULLET_NATS)
             own = shocks[shocks >= 0]
-            return replace(shot, shocks=tuple(window.order[own].tolist())), members, shocks
+            bullet = tuple(full[PARAMETERS:].tolist())
+            return replace(shot, shocks=tuple(window.order[own].tolist()), bullet=bullet), members, shocks
     return None
+
+
+def solve_rifle(
+    array: Array, shot: Found, picks: Picks, air: Air, path_s: float, count: int
+) -> Solution | NoSolution:
+    """Locate a shot from its blast and its bullet's N-wave together.
+
+    Parameters
+    ----------
+    array : Array
+        The sensors.
+    shot : Found
+        The shot, with its bullet; times count as those of `picks`.
+    picks : Picks
+        Arrivals of its blast, then those of the N-wave; which is which is judged anew.
+    air : Air
+        What is known of the air.
+    path_s : float
+        Standard deviation of paths [s].
+    count : int
+        How many of the picks may be the blast.
+
+    Returns
+    -------
+    Solution or NoSolution
+        The likeliest shot; residuals and weights are those of the first `count` picks.
+    """
+    order = np.lexsort((picks.toa_s, picks.sensor))
+    owner, t, s = picks.sensor[order], picks.toa_s[order] - shot.origin_s, picks.sigma_s[order]
+    start = np.searchsorted(owner, np.arange(len(array.sensor_ids) + 1)).astype(np.int64)
+    px, py, pz = array.columns_m
+    place = np.array(shot.place_m) - array.middle_m
+    first = np.argsort(picks.toa_s[:count])
+    height_m, sigma_m = _modes.height_near(pz[picks.sensor[:count]][first], picks.toa_s[:count][first])
+    mean, precision = prior(air, Height(float(height_m), float(sigma_m)))
+    mean = np.concatenate([mean, [shot.bullet[0], SPEED_M_S, DECAY_M]])
+    precision = np.concatenate([precision, [0.0, SPEED_SIGMA_M_S**-2, DECAY_SIGMA_M**-2]])
+    theta = np.concatenate([mean[:PARAMETERS], shot.bullet])
+    theta[[0, 1, 2, 3]] = place[0], place[1], 0.0, min(place[2], height_m - 1.0)
+    rank = np.argsort(order)
+    members, shocks = (np.full(len(pz), -1, dtype=np.int64) for _ in range(2))
+    members[picks.sensor[:count]], shocks[picks.sensor[count:]] = rank[:count], rank[count:]
+    normal = np.empty((_shock.UNKNOWNS, _shock.UNKNOWNS))
+    wave = np.zeros(len(order), dtype=np.int64) if picks.wave is None else picks.wave[order]
+    misfit = _shock.finish(
+        theta, px, py, pz, *HEARING, start, t, s, np.full(len(t), QUIET), wave, path_s, mean, precision, members,
+        shocks, normal,
+    )  # fmt: skip
+    scale = 1.0 / np.sqrt(np.diag(normal))
+    spread = np.linalg.inv(normal * np.outer(scale, scale)) * np.outer(scale, scale)
+    residuals, row = np.empty(count), np.empty(PARAMETERS)
+    for i, q in enumerate(rank[:count]):
+        k = owner[q]
+        residuals[i] = residual(px[k], py[k], pz[k], t[q], theta[:PARAMETERS], row)
+    right = np.isin(rank[:count], members[members >= 0])
+    off = residuals**2 / (picks.sigma_s[:count] ** 2 + path_s**2)
+    weights = np.where(right, 1.0 / (1.0 + np.exp(np.minimum(0.5 * (off - GATE**2), 500.0))), 0.0)
+    x, y, z = (theta[[0, 1, 3]] + array.middle_m).tolist()
+    found = Air(
+        float(theta[4]), float(theta[5]), float(theta[6]), float(spread[4, 4] ** 0.5),
+        float((0.5 * (spread[5, 5] + spread[6, 6])) ** 0.5),
+    )  # fmt: skip
+    return Solution(
+        x, y, z, theta[2] / REFERENCE_SPEED_M_S + shot.origin_s, spread[PLACE] * SCALES, residuals, weights,
+        float(misfit), found,
+    )  # fmt: skip
 
 
 def _again(window: Window, theta: Floats, blocked: Bools) -> tuple[float, Ints]:
