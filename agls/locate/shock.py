@@ -13,11 +13,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from agls.locate import _modes, _shock
+from agls.locate import _modes, _search, _shock
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, residual
 from agls.locate._search import GATE, NO_SCORE, Bools, Ints
 from agls.locate.picks import Array, Found, Picks
-from agls.locate.solve import Air, Height, NoSolution, Solution, prior
+from agls.locate.solve import Air, Height, NoSolution, Solution, prior, solve
 from agls.locate.window import Window
 
 FEWEST_CRACKS = 3  # a bullet has three unknowns
@@ -75,8 +75,9 @@ def find_rifles(window: Window, thetas: Floats) -> tuple[list[Found], Window]:
     tuple of list of Found and Window
         The shots, with the picks of their N-waves, and the window with all of these explained.
     """
-    thetas = _distinct(thetas, window)[:CANDIDATES]
     used = window.taken & (window.wave != _shock.SHOCK)
+    thetas = _distinct(thetas, window)[:CANDIDATES]
+    thetas = _distinct(np.array([*thetas, *(late for theta in thetas for late in _latest(window, theta))]), window)
     found: list[Found] = []
     while len(found) < RIFLES:
         best = _best(window, thetas, used)
@@ -88,6 +89,33 @@ def find_rifles(window: Window, thetas: Floats) -> tuple[list[Found], Window]:
         used[shocks[shocks >= 0]] = True
     taken = used | (window.wave == _shock.SHOCK)
     return found, window.explained(taken) if found else window
+
+
+def _latest(window: Window, theta: Floats) -> list[Floats]:
+    """Propose the shot that the last sounds at each sensor about the time of a proposed one agree on.
+
+    Where a sensor hears N-wave and blast, the blast is the last; and a few that heard the N-wave alone, or an echo
+    too, the solver distrusts.
+    """
+    delay, hit, miss = (np.empty(len(window.array.near)) for _ in range(3))
+    _search.pattern(theta, *window.array.columns_m, *window.hearing, delay, hit, miss)
+    lead_s = delay * (1.0 - window.speed_m_s / _shock.FASTEST_M_S)
+    due_s = theta[2] / REFERENCE_SPEED_M_S + delay
+    free = ~window.taken
+    last = []
+    for k, (first, past) in enumerate(pairwise(window.start)):
+        own = np.arange(first, past)[free[first:past]]
+        own = own[np.abs(window.t[own] - due_s[k]) <= lead_s[k] + 4.0 * window.sigma_s]
+        last += own[-1:].tolist()
+    if len(last) < window.fewest:
+        return []
+    air = Air(*window.mean[4:].tolist(), *(window.precision[4:6] ** -0.5).tolist())
+    at = np.column_stack(window.array.columns_m)[window.owner[last]]
+    solution = solve(at, window.t[last], np.hypot(window.s[last], window.path_s), air)
+    if isinstance(solution, NoSolution):
+        return []
+    place = [solution.x_m, solution.y_m, solution.origin_s * REFERENCE_SPEED_M_S, solution.z_m]
+    return [np.array([*place, solution.air.sound_speed_m_s, solution.air.east_m_s, solution.air.north_m_s])]
 
 
 def _distinct(thetas: Floats, window: Window) -> Floats:
