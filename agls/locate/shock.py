@@ -139,6 +139,8 @@ def _best(window: Window, thetas: Floats, used: Bools) -> tuple[Found, Ints, Int
         if (shocks >= 0).sum() >= FEWEST_CRACKS and (members >= 0).sum() >= window.fewest:
             tried.append((score - BULLET_NATS - cost, plain - cost, score, full, members, shocks))
     for worth, plain, score, full, members, shocks in sorted(tried, key=lambda one: -one[0]):
+        score, full, members, shocks = _doubted(window, used, score, full, members, shocks)
+        worth = score - BULLET_NATS - cost
         without = blocked.copy()
         without[members[members >= 0]] = True
         rival = max((_again(window, theta, without)[0] - cost for theta in thetas), default=0.0)
@@ -224,6 +226,27 @@ def _again(window: Window, theta: Floats, blocked: Bools) -> tuple[float, Ints]:
         blocked, window.horizon_s, window.path_s, window.mean_at(theta), window.precision, members,
     )  # fmt: skip
     return score if (members >= 0).sum() >= window.fewest else NO_SCORE, members
+
+
+def _doubted(
+    window: Window, used: Bools, score: float, full: Floats, members: Ints, shocks: Ints
+) -> tuple[float, Floats, Ints, Ints]:
+    """Take one pick after the other for no blast, as long as that explains more: one N-wave among blasts hides others."""
+    best = (score, full, members, shocks)
+    heard = members >= 0
+    passed_s = full[2] / REFERENCE_SPEED_M_S + window.array.longest_delay_s(window.speed_m_s, window.max_range_m)
+    improved = heard.sum() > window.fewest and window.horizon_s > passed_s  # before, too few blasts speak against it
+    while improved:
+        improved = False
+        for q in best[2][best[2] >= 0]:
+            if window.wave[q] == 0:
+                wave = window.wave.copy()
+                wave[q] = _shock.SHOCK
+                trial = _aimed(replace(window, wave=wave), best[1][:PARAMETERS], used)
+                if trial[0] > best[0] + 1e-6:
+                    best, improved = trial, True
+                    break
+    return best
 
 
 def _aimed(window: Window, theta: Floats, used: Bools) -> tuple[float, Floats, Ints, Ints]:
