@@ -320,9 +320,58 @@ def collect(
 
 
 @kernel
+def _turned(
+    theta: Floats, least: float, speeds: Floats, px: Floats, py: Floats, pz: Floats, start: Ints, t: Floats,
+    s: Floats, weight: Floats, wave: Ints, used: Bools, path_s: float, decay: float,
+) -> bool:  # fmt: skip
+    """Turn the bullet to where it explains most of what came before the blast; say whether that could be enough."""
+    t0, c, u, v = theta[2] / REFERENCE_SPEED_M_S, theta[4], theta[5], theta[6]
+    low, high = np.empty(px.size, dtype=np.int64), np.empty(px.size, dtype=np.int64)
+    possible = 0.0
+    for k in range(px.size):
+        blast = flight_s(px[k] - theta[0], py[k] - theta[1], pz[k] - theta[3], c, u, v)
+        earliest = t0 + blast * c / FASTEST_M_S - path_s
+        low[k] = first_after(t, start[k], start[k + 1], earliest)
+        high[k] = first_after(t, low[k], start[k + 1], t0 + blast - path_s)
+        best = 0.0
+        for q in range(low[k], high[k]):
+            if not used[q] and wave[q] != MUZZLE:
+                variance = s[q] * s[q] + path_s * path_s
+                best = max(best, LOG_CRACK + weight[q] - LOG_ROOT_2PI - 0.5 * math.log(variance))
+        possible += best
+    if possible < least:
+        return False
+    wide = COARSE * path_s
+    log_wide = LOG_ROOT_2PI + math.log(wide)
+    most = NO_SCORE
+    turned, fast = 0.0, speeds[0]
+    for number in range(TURNS):
+        turn = 2.0 * math.pi * number / TURNS
+        east, north = math.cos(turn), math.sin(turn)
+        for speed in speeds:
+            total = 0.0
+            for k in range(px.size):
+                dx, dy, dz = px[k] - theta[0], py[k] - theta[1], pz[k] - theta[3]
+                if speed * (dx * east + dy * north) <= c * math.sqrt(dx * dx + dy * dy + dz * dz):
+                    continue
+                best = LOG_CRACK
+                if low[k] < high[k]:
+                    crack = t0 + crack_s(dx, dy, dz, c, u, v, turn, speed, decay)
+                    for q in range(low[k], high[k]):
+                        if not used[q] and wave[q] != MUZZLE:
+                            gap = (t[q] - crack) / wide
+                            best = max(best, LOG_CRACK + weight[q] - log_wide - 0.5 * gap * gap)
+                total += best
+            if total > most:
+                most, turned, fast = total, turn, speed
+    theta[7], theta[8], theta[9] = turned, fast, decay
+    return True
+
+
+@kernel
 def aim(
-    theta: Floats, speeds: Floats, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats,
-    step_m: float, start: Ints, t: Floats, s: Floats, weight: Floats, wave: Ints, used: Bools, horizon: float,
+    theta: Floats, least: float, speeds: Floats, px: Floats, py: Floats, pz: Floats, log_hit: Floats,
+    log_miss: Floats, step_m: float, start: Ints, t: Floats, s: Floats, weight: Floats, wave: Ints, used: Bools, horizon: float,
     path_s: float, mean: Floats, precision: Floats, members: Ints, shocks: Ints,
 ) -> float:  # fmt: skip
     """Find the bullet that explains most of what was heard before a shot's blast, and let all find each other.
@@ -331,6 +380,8 @@ def aim(
     ----------
     theta : numpy.ndarray, shape (10,)
         The shot to begin with; becomes the shot with its bullet.
+    least : float
+        What a bullet must explain [nats].
     speeds : numpy.ndarray, shape (j,)
         Speeds at the muzzle that are tried [m/s].
     px, py, pz, log_hit, log_miss, step_m, start, t, s, weight, wave, used, horizon, path_s, members, shocks
@@ -341,23 +392,11 @@ def aim(
     Returns
     -------
     float
-        Log-likelihood ratio against clutter; NO_SCORE where fewer than three blasts are left.
+        Log-likelihood ratio against clutter; NO_SCORE where fewer than three blasts are left, or no bullet could
+        explain enough.
     """
-    trial, start_at = theta.copy(), theta.copy()
-    best = NO_SCORE
-    trial[9] = mean[9]
-    for turn in range(TURNS):
-        trial[7] = 2.0 * math.pi * turn / TURNS
-        for speed in speeds:
-            trial[8] = speed
-            score = share(
-                trial, px, py, pz, log_hit, log_miss, step_m, start, t, s, weight, wave, used, horizon,
-                COARSE * path_s, members, shocks,
-            )  # fmt: skip
-            if score > best:
-                best = score
-                start_at[:] = trial
-    theta[:] = start_at
+    if not _turned(theta, least, speeds, px, py, pz, start, t, s, weight, wave, used, path_s, mean[9]):
+        return NO_SCORE
     blasts, cracks = np.empty((5, px.size)), np.empty((5, px.size))
     around = mean.copy()
     around[7] = theta[7]

@@ -16,6 +16,7 @@ import numpy as np
 from agls.locate import _modes, _search, _shock
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, residual
 from agls.locate._search import GATE, NO_SCORE, Bools, Ints
+from agls.locate.burst import STACK_FLIGHT, in_flight
 from agls.locate.picks import Array, Found, Picks
 from agls.locate.solve import Air, Height, NoSolution, Solution, prior, solve
 from agls.locate.window import Window
@@ -28,7 +29,7 @@ SPEEDS_M_S = np.array([500.0, 700.0, 900.0])
 # Rifles: 700 to 1000 m/s at the muzzle, which fall to 1/e over 600 to 1500 m; pistols may be just faster than sound.
 SPEED_M_S, SPEED_SIGMA_M_S = 800.0, 200.0
 DECAY_M, DECAY_SIGMA_M = 900.0, 300.0
-CANDIDATES = 30  # proposals that are tried, best first
+CANDIDATES = 15  # proposals that are tried, best first
 RIFLES = 20  # that are looked for in a window
 # A shot's own picks are shared out as on a quiet street, by sensors that hear nearly all.
 QUIET = 2.5
@@ -50,6 +51,8 @@ def may_hold_rifles(window: Window) -> bool:
     bool
         Whether it is worth looking for bullets.
     """
+    if in_flight(window) >= STACK_FLIGHT:
+        return False  # so much comes early of other shots that no bullet stands out
     longest_s = window.array.longest_delay_s(window.speed_m_s, window.max_range_m)
     lead_s = longest_s * (1.0 - window.speed_m_s / _shock.FASTEST_M_S)
     count = 0
@@ -77,7 +80,8 @@ def find_rifles(window: Window, thetas: Floats) -> tuple[list[Found], Window]:
     """
     used = window.taken & (window.wave != _shock.SHOCK)
     thetas = _distinct(thetas, window)[:CANDIDATES]
-    thetas = _distinct(np.array([*thetas, *(late for theta in thetas for late in _latest(window, theta))]), window)
+    late = [one for theta in thetas for one in _latest(window, theta)]
+    thetas = _distinct(np.array([*thetas, *late]), window)
     found: list[Found] = []
     while len(found) < RIFLES:
         best = _best(window, thetas, used)
@@ -254,9 +258,9 @@ def _aimed(window: Window, theta: Floats, used: Bools) -> tuple[float, Floats, I
     full = np.concatenate([theta, [0.0, SPEED_M_S, DECAY_M]])
     mean = np.concatenate([window.mean_at(theta), [0.0, SPEED_M_S, DECAY_M]])
     precision = np.concatenate([window.precision, [0.0, SPEED_SIGMA_M_S**-2, DECAY_SIGMA_M**-2]])
-    members, shocks = (np.empty(len(window.array.near), dtype=np.int64) for _ in range(2))
+    members, shocks = (np.full(len(window.array.near), -1, dtype=np.int64) for _ in range(2))
     score = _shock.aim(
-        full, SPEEDS_M_S, *window.array.columns_m, *window.hearing, window.start, window.t, window.s, window.weight,
+        full, BULLET_NATS, SPEEDS_M_S, *window.array.columns_m, *window.hearing, window.start, window.t, window.s, window.weight,
         window.wave, used, window.horizon_s, window.path_s, mean, precision, members, shocks,
     )  # fmt: skip
     return score, full, members, shocks
