@@ -48,7 +48,9 @@ STEPS = np.array([0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 1e-5, 0.1, 0.5])  # 
 
 
 @kernel
-def crack_s(dx: float, dy: float, dz: float, c: float, u: float, v: float, turn: float, speed: float, decay: float) -> float:
+def crack_s(
+    dx: float, dy: float, dz: float, c: float, u: float, v: float, turn: float, speed: float, decay: float
+) -> float:
     """Compute when a bullet's N-wave reaches a sensor.
 
     Parameters
@@ -148,7 +150,7 @@ def share(
         for one in range(3):
             for two in range(2, 5):
                 b, n = pick[one] if one < 2 else -1, pick[two] if two < 4 else -1
-                if b >= 0 and b == n or (one < 2 and b < 0) or (two < 4 and n < 0):
+                if (b >= 0 and b == n) or (one < 2 and b < 0) or (two < 4 and n < 0):
                     continue
                 value = gain[one] if b >= 0 else max(silent, LOG_DEAF if n >= 0 and blast < horizon else silent)
                 value += gain[two] if n >= 0 else quiet
@@ -371,8 +373,8 @@ def _turned(
 @kernel
 def aim(
     theta: Floats, least: float, speeds: Floats, px: Floats, py: Floats, pz: Floats, log_hit: Floats,
-    log_miss: Floats, step_m: float, start: Ints, t: Floats, s: Floats, weight: Floats, wave: Ints, used: Bools, horizon: float,
-    path_s: float, mean: Floats, precision: Floats, members: Ints, shocks: Ints,
+    log_miss: Floats, step_m: float, start: Ints, t: Floats, s: Floats, weight: Floats, wave: Ints, used: Bools,
+    horizon: float, path_s: float, mean: Floats, precision: Floats, members: Ints, shocks: Ints,
 ) -> float:  # fmt: skip
     """Find the bullet that explains most of what was heard before a shot's blast, and let all find each other.
 

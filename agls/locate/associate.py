@@ -22,9 +22,9 @@ import msgspec
 import numpy as np
 
 from agls.config import SiteConfig
+from agls.locate._kernels import Floats
 from agls.locate._shock import MUZZLE, SHOCK
 from agls.locate.evidence import fuse, probability
-from agls.locate._kernels import Floats
 from agls.locate.frame import Frame
 from agls.locate.region import region95
 from agls.locate.search import Array, Found, Idle, Picks, find_shots

@@ -164,7 +164,7 @@ def _air_of(shot: Found, picks: Picks, array: Array, air: Air, settings: Locatin
 
 
 def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
-    """Take the shots whose bullets explain what else was heard: their N-waves would look like shots, and bend others."""
+    """Take the shots whose bullets explain what else was heard: their N-waves look like shots, and bend places."""
     if not may_hold_rifles(window):
         return [], window
     thetas, _, scores, _, _ = _proposals(window)

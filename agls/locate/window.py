@@ -248,7 +248,7 @@ class Window:
         numpy.ndarray, shape (n,)
             Whether each pick is one of theirs, or an N-wave.
         """
-        taken = self.wave == SHOCK
+        taken: Bools = np.equal(self.wave, SHOCK)
         taken[self.rank[[pick for shot in shots for pick in shot.members + shot.shocks]]] = True
         return taken
 
