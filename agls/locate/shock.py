@@ -22,16 +22,17 @@ from agls.locate.picks import Array, Found, Picks
 from agls.locate.solve import Air, Height, NoSolution, Solution, prior, solve
 from agls.locate.window import Window
 
-FEWEST_CRACKS = 3  # a bullet has three unknowns
-# What a bullet must bring: one direction among some hundred that N-waves tell apart, a speed and its decay among a
-# few, and that few shots are heard so.
-BULLET_NATS = 8.0
+FEWEST_CRACKS = 4  # a bullet has three unknowns: the fourth N-wave is the first to test them
+# What a bullet must bring: one direction among some hundred that N-waves tell apart, a speed and its decay among some
+# ten, and that hardly one shot in a hundred is heard so in a city.
+BULLET_NATS = 12.0
 SPEEDS_M_S = np.array([500.0, 700.0, 900.0])
 # Rifles: 700 to 1000 m/s at the muzzle, which fall to 1/e over 600 to 1500 m; pistols may be just faster than sound.
 SPEED_M_S, SPEED_SIGMA_M_S = 800.0, 200.0
 DECAY_M, DECAY_SIGMA_M = 900.0, 300.0
-BULLET, BULLET_PRECISION = [0.0, SPEED_M_S, DECAY_M], [0.0, SPEED_SIGMA_M_S**-2, DECAY_SIGMA_M**-2]
-CANDIDATES = 15  # proposals that are tried, best first
+TURN_SIGMA = 2.0  # any direction is as likely: so wide a prior holds it nowhere
+BULLET, BULLET_PRECISION = [0.0, SPEED_M_S, DECAY_M], [TURN_SIGMA**-2, SPEED_SIGMA_M_S**-2, DECAY_SIGMA_M**-2]
+CANDIDATES, LATEST = 15, 5  # proposals that are tried, best first, and of these with the last sounds
 RIFLES = 20  # that are looked for in a window
 # A shot's own picks are shared out as on a quiet street, by sensors that hear nearly all.
 QUIET = 2.5
@@ -90,7 +91,7 @@ def find_rifles(window: Window, thetas: Floats) -> tuple[list[Found], Window]:
     """
     used = window.taken & (window.wave != _shock.SHOCK)
     likely = _distinct(thetas, window)[:CANDIDATES]
-    likely = _distinct([*likely, *(late for theta in likely for late in _latest(window, theta))], window)
+    likely = _distinct([*likely, *(late for theta in likely[:LATEST] for late in _latest(window, theta))], window)
     cost = window.cost_nats(1) + BULLET_NATS
     found: list[Found] = []
     while len(found) < RIFLES and (best := _best(window, likely, used)) is not None:
@@ -145,13 +146,12 @@ def _best(window: Window, thetas: Sequence[Floats], used: Bools) -> _Story | Non
     for story, theta in sorted(stories, key=lambda one: -one[0].score):
         if not _enough(story, window):
             continue
-        best = _doubted(window, used, story)
         rest = blocked.copy()
-        rest[best.members[best.members >= 0]] = True
+        rest[story.members[story.members >= 0]] = True
         plain = max(_without(window, theta, blocked) - cost, 0.0)
         rival = max(0.0, *(_without(window, other, rest) - cost for other in thetas))
-        if best.score - cost - BULLET_NATS > plain + rival:
-            return best
+        if story.score - cost - BULLET_NATS > plain + rival:
+            return _doubted(window, used, story)
     return None
 
 
