@@ -36,7 +36,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("coverage", "bench.coverage:measure", 15, 1, "ellipses that hold the truth: as told, and not as told"),
     ("sizes", "bench.coverage:measure_sizes", 2, 0.5, "the same with 4 to 20 sensors"),
     ("bursts", "bench.coverage:measure_bursts", 15, 1.5, "the same for bursts, whose path error is common"),
-    ("rifle", "bench.coverage:measure_rifle", 5, 1, "N-waves heard before the blast"),
+    ("rifle", "bench.rifle:measure", 10, 2, "N-waves heard before the blast"),
     ("clocks", "bench.clocks:measure", 20, 3, "who is named whose clock is off, and what a node that lies can do"),
     ("solve-speed", "bench.speed:measure_solve", 1, 0.3, "a robust solution beside scipy"),
     ("throughput", "bench.speed:measure_throughput", 15, 2, "picks a second beside PyOcto"),

@@ -21,7 +21,7 @@ from agls.locate.uncertainty import within95
 from agls.messages import Ellipse, Shot
 from agls.replay.score import ellipse_distance
 from bench.oracle import flight_s
-from bench.rows import ANY, Ask, Plan, Row, share_detail, share_row, spread
+from bench.rows import Ask, Plan, Row, share_detail, share_row, spread
 from bench.scenes import sensors
 from bench.stream import Said, detections, run, seconds, site_of
 
@@ -304,7 +304,19 @@ def alone(item: tuple[World, int, int]) -> tuple[int, int]:
 # -------------------------------------------------------------------------------------------------------------- rows
 
 
-def _add(scores: Sequence[Score]) -> dict[str, Any]:
+def add(scores: Sequence[Score]) -> dict[str, Any]:
+    """Sum up scores for a row's detail.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        One for each stream.
+
+    Returns
+    -------
+    dict
+        Counts, and the median of the major semi-axes.
+    """
     total = {name: sum(getattr(one, name) for one in scores) for name in ("fired", "found", "near", "extra")}
     major = [axis for one in scores for axis in one.major_m]
     return total | {"major_median_m": float(np.median(major)) if major else math.nan}
@@ -337,7 +349,7 @@ def measure(plan: Plan) -> list[Row]:
         held, found = sum(one.held for one in scores), sum(one.found for one in scores)
         # Shots of one stream share air and survey: the interval that treats them as independent is too narrow.
         shares = [one.held / max(one.found, 1) for one in scores]
-        detail = _add(scores) | {"sd_between_streams": float(np.std(shares)), "least_stream": min(shares)}
+        detail = add(scores) | {"sd_between_streams": float(np.std(shares)), "least_stream": min(shares)}
         rows.append(share_row(f"ellipse holds truth, streams of 100 shots: {name}", held, found, ask, detail=detail))
     for name, world, ask in WORLDS:
         found, held = np.sum(spread(alone, [(world, s, 100) for s in plan.seeds(100, 10)], plan), axis=0)
@@ -386,7 +398,7 @@ def measure_bursts(plan: Plan) -> list[Row]:
         scores = spread(stream, [(world, seed, 10) for seed in plan.seeds(full, quick)], plan)
         held, of = sum(one.burst_held for one in scores), sum(one.bursts for one in scores)
         shots_held, shots = sum(one.held for one in scores), sum(one.found for one in scores)
-        detail = _add(scores) | {"by_shot": share_detail(shots_held, shots)}
+        detail = add(scores) | {"by_shot": share_detail(shots_held, shots)}
         rows.append(
             share_row(
                 f"path 8 ms, bursts of {rounds}: incident's ellipse holds truth",
@@ -401,128 +413,3 @@ def measure_bursts(plan: Plan) -> list[Row]:
                 Ask(0.90, 0.98), shots, note="shots of one burst share their path error" if rounds == 30 else "")
         )  # fmt: skip
     return rows
-
-
-# ------------------------------------------------------------------------------------------------------------- rifle
-
-
-MUZZLE_M_S, DECAY_M = 900.0, 800.0  # a bullet's speed at the muzzle, and the way over which it falls to 1/e
-
-
-def shock_lead(positions_m: Floats, place_m: Floats, azimuth: float, reach_m: float, speed_m_s: float) -> Floats:
-    """Compute when a bullet's N-wave reaches sensors, seen from the blast's firing.
-
-    Parameters
-    ----------
-    positions_m : numpy.ndarray, shape (n, 3)
-        Sensors [m].
-    place_m : numpy.ndarray, shape (3,)
-        The muzzle [m].
-    azimuth : float
-        Where the bullet goes [rad, counter-clockwise from east].
-    reach_m : float
-        Where something stops it [m].
-    speed_m_s : float
-        Sound speed [m/s].
-
-    Returns
-    -------
-    numpy.ndarray, shape (n,)
-        Time from the firing to the N-wave [s]; not a number where none comes.
-    """
-    way = np.linspace(0, reach_m, 2000)
-    fly_s = DECAY_M / MUZZLE_M_S * np.expm1(way / DECAY_M)
-    along = np.array([math.cos(azimuth), math.sin(azimuth), 0.0])
-    points = place_m + way[:, None] * along
-    arrive = fly_s + np.linalg.norm(positions_m[:, None] - points[None], axis=2) / speed_m_s
-    first = arrive.argmin(axis=1)
-    inner = (first > 0) & (first < len(way) - 1)
-    return np.where(inner, arrive.min(axis=1), np.nan)
-
-
-def rifle(item: tuple[int, int]) -> Score:
-    """Fire a rifle from many places: N-waves unlabelled at 40 % of the sensors, blasts missed at half of those.
-
-    Parameters
-    ----------
-    item : tuple of int
-        Seed and number of shots.
-
-    Returns
-    -------
-    Score
-        How it was located.
-    """
-    seed, shots = item
-    rng = np.random.default_rng([seed, 9])
-    world = World(sensors_count=14)
-    told = sensors(world.sensors_count, SIDE_M, rng)
-    stand = told + world.survey_m * rng.normal(size=told.shape)
-    known = Air.of_weather(WEATHER)
-    speed = known.sound_speed_m_s + known.sound_speed_sigma_m_s * rng.normal()
-    wind = known.wind_sigma_m_s * rng.normal(size=2)
-    rows: list[tuple[float, int, str]] = []
-    origin, where = [], []
-    for k in range(shots):
-        t0 = 10.0 + APART_S * k
-        place, shock = _aim(stand, speed, rng)
-        path = world.path_s * rng.normal(size=len(stand))
-        blast = flight_s(stand, place, speed, wind)
-        crack = shock + blast - flight_s(stand, place, speed, (0.0, 0.0))  # the wind carries both nearly alike
-        unknown, missed = _labels(shock, rng)
-        for i in range(len(stand)):
-            pick = world.pick_s * rng.normal(size=2)
-            if np.isfinite(crack[i]):
-                wave = "unknown" if i in unknown else "shock"
-                rows.append((float(t0 + crack[i] + path[i] + pick[0]), i, wave))
-            if i not in missed and rng.random() < world.p_detect:
-                rows.append(
-                    (float(t0 + blast[i] + path[i] + pick[1]), i, "muzzle" if rng.random() < 0.5 else "unknown")
-                )
-        origin.append(t0)
-        where.append(place)
-    toa, sensor, waves = zip(*sorted(rows), strict=True)
-    site = site_of(told, survey_m=world.survey_m)
-    said = run(site, detections(sensor, toa, world.pick_s, waves), 0.1, tick_s=0.5)
-    return score(said, np.array(origin), np.array(where))
-
-
-def _aim(stand: Floats, speed_m_s: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Choose place, direction and reach so that at least 40 % of the sensors hear the N-wave."""
-    while True:
-        place = np.array([*rng.uniform(0, SIDE_M, 2), 1.5])
-        shock = shock_lead(stand, place, rng.uniform(0, 2 * np.pi), rng.uniform(200, 800), speed_m_s)
-        if np.isfinite(shock).sum() >= 0.4 * len(stand):
-            return place, shock
-
-
-def _labels(shock: Floats, rng: np.random.Generator) -> tuple[set[int], set[int]]:
-    """Draw the sensors that take the N-wave for they know not what, and half of these, which miss the blast."""
-    reached = np.flatnonzero(np.isfinite(shock))
-    unknown = rng.choice(reached, min(len(reached), round(0.4 * len(shock))), replace=False)
-    return {int(i) for i in unknown}, {int(i) for i in unknown[: len(unknown) // 2]}
-
-
-def measure_rifle(plan: Plan) -> list[Row]:
-    """Measure places and coverage where a bullet's N-wave is heard before the blast.
-
-    Parameters
-    ----------
-    plan : Plan
-        How many shots.
-
-    Returns
-    -------
-    list of Row
-        Share within 15 m, coverage, and shots that were none.
-    """
-    scores = spread(rifle, [(seed, 25) for seed in plan.seeds(40, 4)], plan)
-    near, fired = sum(one.near for one in scores), sum(one.fired for one in scores)
-    held, found = sum(one.held for one in scores), sum(one.found for one in scores)
-    extra = sum(one.extra for one in scores)
-    note = "14 sensors, 900 m/s at the muzzle; of those not found within 15 m, some are not found at all"
-    return [
-        share_row("rifle: <= 15 m, of all fired", near, fired, Ask(low=0.95), detail=_add(scores), note=note),
-        share_row("rifle: ellipse holds truth, of those found", held, found, Ask(0.90, 0.98)),
-        Row("rifle: further shots told, per 100 fired", 100 * extra / max(fired, 1), ANY, fired),
-    ]

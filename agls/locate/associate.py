@@ -22,11 +22,14 @@ import msgspec
 import numpy as np
 
 from agls.config import SiteConfig
+from agls.locate._kernels import Floats
+from agls.locate._shock import MUZZLE, SHOCK
 from agls.locate.clocks import Suspect
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
 from agls.locate.region import region95
 from agls.locate.search import Array, Found, Idle, Picks, find_shots
+from agls.locate.shock import solve_rifle
 from agls.locate.slow import SlowState
 from agls.locate.solve import Air, Height, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
@@ -49,6 +52,7 @@ FEW_FOR_ELLIPSE = 5
 MANY, LOCATE_GATE, FEW_GATE = 8, 3.0, 6.0
 BEFORE_S, AFTER_S = 0.1, 0.4  # unused detections this near a predicted arrival are listed with the shot
 NEVER_NS = 2**62
+WAVES = {"unknown": 0, "muzzle": MUZZLE, "shock": SHOCK}
 
 Key = tuple[str, str, int]
 Located = tuple[int, Shot | Rejection]
@@ -70,10 +74,14 @@ class _Held:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Detections found to be one shot, ordered by time; times in `found` count from `reference_ns`."""
+    """Detections found to be one shot, ordered by time; times in `found` count from `reference_ns`.
+
+    `shocks` are those of its bullet's N-wave.
+    """
 
     found: Found
     members: tuple[_Held, ...]
+    shocks: tuple[_Held, ...]
     reference_ns: int
 
     @property
@@ -232,14 +240,18 @@ class Associator:
         out, fallen = self._tell(decided, now_ns, final=True)
         out += [_withdrawn(told.shot) for told in fallen]
         self.told = undecided
-        self._release([held for group in decided for held in group.members])
-        idle = self.held[: bisect_left(self.held, zone_end_ns + 1, key=lambda held: held.toa_ns)]
-        self._release(idle)
+        shocks = [held for group in decided for held in group.shocks]
+        self._release([*(held for group in decided for held in group.members), *shocks])
+        rest = self.held[: bisect_left(self.held, zone_end_ns + 1, key=lambda held: held.toa_ns)]
+        self._release(rest)
+        shocks += [held for held in rest if held.detection.wave == "shock"]
+        idle = [held for held in rest if held.detection.wave != "shock"]
         since_ns = zone_end_ns - self.zone_ns if self.idle_until_ns is None else self.idle_until_ns
         self.idle = self.idle.after(len(idle), max(zone_end_ns - since_ns, 0) / NS_PER_S * len(self.index))
         self.idle_until_ns = zone_end_ns
         past = [group for group in self.past if group.members[-1].toa_ns > zone_end_ns - CONTEXT_NS]
         self.past = past + decided
+        out += [_rejected("shockwave", held.detection) for held in sorted(shocks)]
         return out + [_rejected("unassociated", held.detection) for held in idle]
 
     def _release(self, gone: list[_Held]) -> None:
@@ -263,12 +275,16 @@ class Associator:
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
         level_db = np.array([math.nan if one.detection.level_db is None else one.detection.level_db for one in rows])
         llr = np.array([one.detection.llr.get("gunshot", 0.0) for one in rows])
-        picks = Picks(sensor, toa_s, sigma_s, level_db, llr)
+        wave = np.array([WAVES[one.detection.wave] for one in rows], dtype=np.int64)
+        picks = Picks(sensor, toa_s, sigma_s, level_db, llr, wave)
         decided = _decided(self.past, len(window), reference_ns)
         found = find_shots(
             picks, self.array, self.slow.air, self.settings, horizon_s, decided, thorough=thorough, idle=self.idle
         )
-        return [_Group(shot, tuple(rows[k] for k in shot.members), reference_ns) for shot in found]
+        return [
+            _Group(shot, tuple(rows[k] for k in shot.members), tuple(rows[k] for k in shot.shocks), reference_ns)
+            for shot in found
+        ]
 
     def _tell(self, groups: list[_Group], now_ns: int, *, final: bool) -> tuple[list[Shot | Rejection], list[_Told]]:
         """Turn groups into shots, new or revised; say those that changed, and hand back those no group bears out."""
@@ -306,6 +322,10 @@ class Associator:
         solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
         if isinstance(solution, Solution) and (air := self.slow.air_for(solution)) is not self.slow.air:
             solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
+        if group.shocks and isinstance(solution, Solution):
+            solution = solve_rifle(
+                self.array, group.found, self._picks(group, pick_s), air, self.slow.path_sigma_s, len(sensors)
+            )
         first = group.members[0].detection
         if isinstance(solution, NoSolution):
             return [_rejected(solution.reason, first, f"{len(group.members)} detections agreed")]
@@ -322,6 +342,19 @@ class Associator:
             return [shot]
         suspects = self.slow.feed(solution, sensors, positions_m, sigma_s, pick_s, shot.origin_ns)
         return [shot, *(self._suspected(suspect) for suspect in suspects)]
+
+    def _picks(self, group: _Group, pick_s: Floats) -> Picks:
+        """Write a shot's blasts and N-waves as picks."""
+        rows = group.members + group.shocks
+        sensor = np.array([held.sensor for held in rows], dtype=np.int64)
+        late_s, clock_s = self.slow.clocks.known(sensor)
+        toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in rows]) - late_s
+        shock_s = np.array([held.detection.toa_sigma_s for held in group.shocks])
+        first = len(group.members)
+        shock_s = np.sqrt(shock_s**2 + self.survey_s[sensor[first:]] ** 2 + clock_s[first:] ** 2)
+        sigma_s = np.concatenate([pick_s, shock_s])
+        wave = np.array([WAVES[held.detection.wave] for held in rows], dtype=np.int64)
+        return Picks(sensor, toa_s, sigma_s, wave=wave)
 
     def _no_ellipse(self, solution: Solution, right: int) -> bool:
         """Say whether few sensors, or a place outside them, make a region that no ellipse describes."""
@@ -374,12 +407,15 @@ class Associator:
             for held, residual, weight in zip(group.members, solution.residuals_s, solution.weights, strict=True)
         ]
         used = {held.key for held in group.members}
+        shocks = {held.key for held in group.shocks}
         place = np.array([solution.x_m, solution.y_m, solution.z_m])
         flight_s = np.linalg.norm(self.array.positions_m - place, axis=1) / solution.air.sound_speed_m_s
         due_ns = group.reference_ns + np.rint((solution.origin_s + flight_s) * NS_PER_S).astype(np.int64)
         for held in self.held:
             residual = (held.toa_ns - int(due_ns[held.sensor])) / NS_PER_S
-            if held.key not in used and -BEFORE_S < residual < AFTER_S:
+            if held.key in shocks:
+                rows.append(_arrival(held, residual, "shockwave"))
+            elif held.key not in used and -BEFORE_S < residual < AFTER_S:
                 rows.append(_arrival(held, residual, "echo_or_other" if residual > 0 else "early"))
         return tuple(rows)
 
@@ -390,7 +426,7 @@ def _decided(past: list[_Group], first: int, reference_ns: int) -> list[Found]:
     for group in past:
         members = tuple(range(first, first + len(group.members)))
         shift_s = (group.reference_ns - reference_ns) / NS_PER_S
-        out.append(replace(group.found, members=members, origin_s=group.found.origin_s + shift_s))
+        out.append(replace(group.found, members=members, shocks=(), origin_s=group.found.origin_s + shift_s))
         first += len(members)
     return out
 

@@ -57,7 +57,7 @@ def find_bursts(window: Window, known: list[Found]) -> tuple[list[Found], Window
     tuple of list of Found and Window
         Further shots, and the window with their picks explained.
     """
-    if _in_flight(window) < STACK_FLIGHT:
+    if in_flight(window) < STACK_FLIGHT:
         return [], window
     start = window = _in_likeliest_air(window)
     places: list[Place] = []
@@ -127,8 +127,19 @@ def _shared_out(window: Window, rows: Sequence[tuple[Place, Found]], blocked: Bo
     ]
 
 
-def _in_flight(window: Window) -> float:
-    """Say how many sounds are on their way past a sensor at a time: from few, shots stand out alone."""
+def in_flight(window: Window) -> float:
+    """Say how many sounds are on their way past a sensor at a time: from few, shots stand out alone.
+
+    Parameters
+    ----------
+    window : Window
+        The picks.
+
+    Returns
+    -------
+    float
+        Unexplained picks per sensor in the time sound takes over the array.
+    """
     free = window.t[~window.taken]
     if free.size == 0:
         return 0.0
@@ -139,7 +150,7 @@ def _in_flight(window: Window) -> float:
 
 def _stacked(window: Window) -> list[Place]:
     """Propose the places of bursts: where the delays between all pairs of sensors stack up."""
-    if _in_flight(window) < STACK_FLIGHT:
+    if in_flight(window) < STACK_FLIGHT:
         return []
     sensors, speed, sigma_s = window.array.columns_m, window.speed_m_s, window.sigma_s
     counts, chance, bin_s = _histograms(window)

@@ -115,6 +115,8 @@ class Picks:
         Levels, nan where unknown [dB].
     llr : numpy.ndarray, shape (n,), optional
         What the nodes heard: log-likelihood ratios of gunfire, 0 where unknown.
+    wave : numpy.ndarray, shape (n,), int64, optional
+        What the nodes take them for: 0 not told apart, `MUZZLE`, `SHOCK`.
     """
 
     sensor: Ints
@@ -122,6 +124,7 @@ class Picks:
     sigma_s: Floats
     level_db: Floats | None = None
     llr: Floats | None = None
+    wave: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,10 @@ class Found:
         Log-likelihood ratio against clutter.
     surplus : float
         How much of it is left once the places and times the shot could have had are paid for.
+    shocks : tuple of int
+        Indices of the picks that are its bullet's N-wave.
+    bullet : tuple of float
+        Where to and how fast the bullet flew, as in `agls.locate._shock`; empty without such picks.
     """
 
     origin_s: float
@@ -147,6 +154,8 @@ class Found:
     members: tuple[int, ...]
     score: float
     surplus: float
+    shocks: tuple[int, ...] = ()
+    bullet: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,12 @@ from agls.config import Locating
 from agls.locate import _search
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
 from agls.locate._search import Bools, Ints
+from agls.locate._shock import SHOCK
 from agls.locate.burst import find_bursts
 from agls.locate.choose import choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
+from agls.locate.shock import find_rifles, may_hold_rifles
 from agls.locate.solve import Air, Solution, solve
 from agls.locate.window import ECHO_RATE, Window, open_window
 
@@ -104,7 +106,8 @@ def _find(
     """Find shots under one prior of the air."""
     window = open_window(picks, array, air, settings, horizon_s, decided)
     shots = list(decided)
-    for search in (_clear, find_bursts, _competing, _competing) if thorough else (_clear, _competing):
+    steps = (_rifles, _clear, find_bursts, _competing, _competing) if thorough else (_rifles, _clear, _competing)
+    for search in steps:
         if (~window.taken).sum() < window.fewest:
             break
         more, window = search(window, shots)
@@ -162,6 +165,15 @@ def _air_of(shot: Found, picks: Picks, array: Array, air: Air, settings: Locatin
     return solution.air if isinstance(solution, Solution) else air
 
 
+def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
+    """Take the shots whose bullets explain what else was heard: their N-waves look like shots, and bend places."""
+    if not may_hold_rifles(window):
+        return [], window
+    thetas, _, scores, _, _ = _proposals(window)
+    order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
+    return find_rifles(window, thetas[order])
+
+
 def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take, in order of time, the shots that nearly every sensor heard: there is nothing to weigh."""
     cost = window.cost_nats(1)
@@ -203,7 +215,8 @@ def _echo_rate(window: Window, used: Bools) -> float:
     """Learn how many unexplained picks follow a direct arrival here, beyond what comes anyway: a street or a field."""
     after = before = 0
     for first, past in pairwise(window.start):
-        own, rest = window.t[first:past][used[first:past]], window.t[first:past][~used[first:past]]
+        blast = used[first:past] & (window.wave[first:past] != SHOCK)
+        own, rest = window.t[first:past][blast], window.t[first:past][~used[first:past]]
         after += int((np.searchsorted(rest, own + ECHO_SPAN_S) - np.searchsorted(rest, own)).sum())
         before += int((np.searchsorted(rest, own) - np.searchsorted(rest, own - ECHO_SPAN_S)).sum())
     return (max(after - before, 0) + ECHO_PRIOR * ECHO_RATE) / (int(used.sum()) + ECHO_PRIOR)

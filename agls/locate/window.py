@@ -14,6 +14,7 @@ from agls.config import Locating
 from agls.locate import _select
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
 from agls.locate._search import TABLE, Bools, Ints
+from agls.locate._shock import SHOCK
 from agls.locate.picks import Array, Found, Picks
 from agls.locate.solve import Air, Height, prior
 
@@ -56,8 +57,10 @@ class Window:
         Their levels, nan where unknown [dB].
     heard : numpy.ndarray, shape (n,)
         What it counts that they sound like gunfire [nats].
+    wave : numpy.ndarray, shape (n,)
+        What the nodes take them for: 0 not told apart, MUZZLE, SHOCK.
     taken : numpy.ndarray, shape (n,)
-        Whether they are explained by a shot.
+        Whether they are explained by a shot, or are no blast anyway.
     weight : numpy.ndarray, shape (n,)
         How rare a pick is there, and how much it sounds like gunfire [ln s].
     horizon_s : float
@@ -86,6 +89,7 @@ class Window:
     start: Ints
     level: Floats
     heard: Floats
+    wave: Ints
     taken: Bools
     weight: Floats
     horizon_s: float
@@ -232,7 +236,7 @@ class Window:
         return members
 
     def picks_of(self, shots: Sequence[Found]) -> Bools:
-        """Mark the picks of shots.
+        """Mark the picks of shots, and those that are no blast.
 
         Parameters
         ----------
@@ -242,10 +246,10 @@ class Window:
         Returns
         -------
         numpy.ndarray, shape (n,)
-            Whether each pick is one of theirs.
+            Whether each pick is one of theirs, or an N-wave.
         """
-        taken = np.zeros(len(self.t), dtype=np.bool_)
-        taken[self.rank[[pick for shot in shots for pick in shot.members]]] = True
+        taken: Bools = np.equal(self.wave, SHOCK)
+        taken[self.rank[[pick for shot in shots for pick in shot.members + shot.shocks]]] = True
         return taken
 
     def explained(self, taken: Bools) -> Window:
@@ -262,7 +266,8 @@ class Window:
             The same picks, weighed anew.
         """
         weight = _log_rarity(self.t, self.start, taken) + self.heard
-        _select.expect_echoes(self.start, self.t, taken, weight, self.echo_rate, ECHO_TAIL_S)
+        # What follows an N-wave is the blast.
+        _select.expect_echoes(self.start, self.t, taken & (self.wave != SHOCK), weight, self.echo_rate, ECHO_TAIL_S)
         return replace(self, taken=taken, weight=weight)
 
     def found(self, theta: Floats, origin_s: float, members: Ints, score: float, cost: float) -> Found:
@@ -333,6 +338,7 @@ def open_window(
         start=np.searchsorted(owner, np.arange(len(array.sensor_ids) + 1)).astype(np.int64),
         level=level[order],
         heard=heard[order],
+        wave=np.zeros(count, dtype=np.int64) if picks.wave is None else picks.wave[order],
         taken=np.zeros(count, dtype=np.bool_),
         weight=np.zeros(count),
         horizon_s=min(horizon_s - reference_s, 1e9),

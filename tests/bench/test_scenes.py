@@ -8,9 +8,10 @@ import pytest
 
 from agls.messages import Ellipse, UtcNs
 from bench.association import STREET, automatic, moving
-from bench.coverage import World, fire, match, shock_lead
+from bench.coverage import World, fire, match
 from bench.oracle import flight_s
 from bench.pittsburgh import spread_m2
+from bench.rifle import shock_lead
 from bench.scenes import SPEED_M_S, Scene, Trouble, f1, render
 from bench.stream import detections, moment_ns, seconds
 from tests import town
