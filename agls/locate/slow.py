@@ -17,6 +17,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -97,7 +98,7 @@ class SlowState:
         self._path_s = max(path_sigma_s, LEAST_PATH_S) * FACTORS
         self._path_odds = _DECLARED.copy()
         self._taught = _Taught(np.zeros((3, 3)), np.zeros(3))
-        self.air = _combined(air, self._taught, self._taught)
+        self.air = air
         self._places: deque[tuple[float, float, _Taught]] = deque(maxlen=PLACES)
         self._residuals: dict[int, deque[float]] = {}
         self._named: set[int] = set()
@@ -147,7 +148,7 @@ class SlowState:
         self._path_odds += self._path_evidence(solution, pick_s, fit)
         self._wander(origin_ns)
         self._taught = self._taught.add(fit.said)
-        self.air = _combined(self.report, self._taught, self._taught)
+        self.air = _no_wider(_combined(self.report, self._taught, self._taught), self.report)
         return self._watch(sensors, _left_out_s(solution, positions_m, sigma_s))
 
     def expected(
@@ -253,6 +254,15 @@ def _combined(report: Air, taught: _Taught, seen: _Taught) -> Air:
         report.sound_speed_m_s + float(middle[0]), report.east_m_s + float(middle[1]),
         report.north_m_s + float(middle[2]), math.sqrt(square[0]), math.sqrt(0.5 * (square[1] + square[2])),
     )  # fmt: skip
+
+
+def _no_wider(air: Air, report: Air) -> Air:
+    """Search for shots in no wider air than reported: once found, they are located by what is `expected`."""
+    return msgspec.structs.replace(
+        air,
+        sound_speed_sigma_m_s=min(air.sound_speed_sigma_m_s, report.sound_speed_sigma_m_s),
+        wind_sigma_m_s=min(air.wind_sigma_m_s, report.wind_sigma_m_s),
+    )
 
 
 def _air_sigmas(air: Air) -> Floats:
