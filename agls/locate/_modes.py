@@ -178,7 +178,13 @@ def search(
             misfits[k] = now
             theta[:] = slow
     if count == 0:
-        return 0
+        # Just out of what still air allows no three arrivals meet, far off or in a wind: all of them may.
+        _ring_start(px, py, t, mean, thetas[0])
+        refine(px, py, pz, t, s, thetas[0], mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+        misfits[0] = refine(px, py, pz, t, s, thetas[0], mean, precision, gate, PARAMETERS, weights, residuals)
+        if n - _refused(weights) <= 3:
+            return 0
+        count = 1
     if not enough:
         count = _nearer_and_farther(
             px, py, pz, t, s, mean, precision, gate, thetas, misfits, count, weights, residuals
