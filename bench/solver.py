@@ -29,7 +29,7 @@ UNKNOWN = Air(SPEED_M_S, 0.0, 0.0, 5.0, 3.0)
 AIRS = {"air known": KNOWN, "air reported": REPORTED, "air unknown": UNKNOWN}
 FLAT = Height(1.5, 0.01)
 ROUGH = Height(1.5, 5.0)
-GATE = 4.0
+GATE, EARLY_NATS = 4.0, 4.0  # what wrong arrivals cost the solver
 FAR = 10.0  # errors beyond so many bounds are gross
 
 Floats = NDArray[np.float64]
@@ -164,7 +164,8 @@ def posterior(
     numpy.ndarray, shape (2,)
         East and north [m].
     float
-        Misfit of all arrivals there, none counting for more than four standard deviations, and of the priors.
+        Misfit of all arrivals there, none late counting for more than four standard deviations, none early for more
+        than the four nats further by which the solver holds early ones to be rarer, and of the priors.
     """
     from scipy.optimize import least_squares
 
@@ -182,7 +183,9 @@ def posterior(
     fit = least_squares(
         lambda theta: np.concatenate([_left(theta) * chosen, theta[3:]]), scaled, method="lm", xtol=1e-12, ftol=1e-12
     )
-    return fit.x[:2], float(np.minimum(_left(fit.x) ** 2, GATE**2).sum() + (fit.x[3:] ** 2).sum()) / 2
+    left = _left(fit.x)
+    most = np.where(left > 0, GATE**2, GATE**2 + 2 * EARLY_NATS)
+    return fit.x[:2], float(np.minimum(left**2, most).sum() + (fit.x[3:] ** 2).sum()) / 2
 
 
 def truth_of(one: Draw) -> Floats:

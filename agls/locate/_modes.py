@@ -5,26 +5,31 @@ import math
 import numpy as np
 
 from agls.locate._kernels import (
+    EARLY_NATS,
     PARAMETERS,
     REFERENCE_SPEED_M_S,
     Floats,
     covariance,
     judge,
+    normal_equations,
     refine,
+    solve_spd,
     triple_roots,
 )  # fmt: skip
 from agls.locate.jit import kernel
 
 MAX_TRIPLES = 300
-OPEN_GATE = 30.0  # refuses nothing
-SURE_COUNT = 6
+MODES = 12  # where half the arrivals are wrong and the air unknown, the true place is not among the first six in 2 %
+OPEN_GATE = 1e6  # refuses nothing, however far a start may be off
+LOOSE_GATE = 30.0  # refuses what lies so far off that no likely air explains it
+SURE_COUNT = 6  # arrivals that no second place could have the agreement of, where the air is known
 SURE_COST = 3.0
 BELOW_SIGMAS = 0.1
 
 
 @kernel
 def consensus(
-    px: Floats, py: Floats, h: Floats, t: Floats, s: Floats, c: float, gate: float, found: Floats
+    px: Floats, py: Floats, h: Floats, t: Floats, s: Floats, c: float, gate: float, enough: bool, found: Floats
 ) -> int:  # fmt: skip
     """Find the places that most arrivals agree on, from every triple of them, in still air.
 
@@ -36,6 +41,8 @@ def consensus(
         Sound speed [m/s].
     gate : float
         Standardised residual from which an arrival counts as wrong.
+    enough : bool
+        Whether there are so many arrivals that no second place could have the agreement of all.
     found : numpy.ndarray, shape (k, 4)
         Receives the k best distinct modes, best first: x [m], y [m], origin time [s], truncated misfit.
 
@@ -52,7 +59,7 @@ def consensus(
         found[k, 3] = np.inf
     count = 0
     stride = max(1, n * (n - 1) * (n - 2) // 6 // MAX_TRIPLES)
-    ceiling = gate * gate
+    late, early = gate * gate, gate * gate + 2.0 * EARLY_NATS
     number = 0
     for i in range(n - 2):
         for j in range(i + 1, n - 1):
@@ -68,13 +75,12 @@ def consensus(
                     for q in range(n):
                         dx, dy = px[q] - x, py[q] - y
                         e = (t[q] - t0 - math.sqrt(dx * dx + dy * dy + h[q] * h[q]) / c) / s[q]
-                        cost += min(e * e, ceiling)
+                        cost += min(e * e, late if e > 0.0 else early)
                         if cost >= worst:
                             break
                     if cost < worst:
                         count = _keep(found, count, x, y, t0, cost, 2.0 * c * s[i])
-                # All agree on a place, and there are enough of them that no second place could: no need to go on.
-                if count > 0 and n >= SURE_COUNT and found[0, 3] < SURE_COST * (n - 3):
+                if enough and count > 0 and found[0, 3] < SURE_COST * (n - 3):
                     return count
     return count
 
@@ -118,7 +124,7 @@ def search(
     gate : float
         As in `misfit`.
     thetas, misfits : numpy.ndarray, shape (k, 7) and (k,)
-        Receive the modes, best first, and their misfits.
+        Receive the modes, best first, the best's misfit, and the others' with what they are less likely.
     weights, residuals : numpy.ndarray, shape (n,)
         Receive each arrival's weight and residual [s] at the best.
 
@@ -136,6 +142,8 @@ def search(
         if t[i] < t[first]:
             first = i
     air = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6]) / mean[4]
+    # With an air to be found as well, two places can have the agreement of as many arrivals as there are unknowns.
+    enough = n >= SURE_COUNT
     for i in range(n):
         # In the frame that moves with the air all is still. What is not known of the air bends arrivals in proportion
         # to how much longer than the first they travelled, which the triples must forgive.
@@ -143,8 +151,9 @@ def search(
         h[i] = pz[i] - mean[3]
         bend = air * (t[i] - t[first])
         wide[i] = math.sqrt(s[i] * s[i] + bend * bend)
+        enough = enough and (n > PARAMETERS or bend < s[i])
     found = np.empty((thetas.shape[0], 4))
-    count = consensus(mx, my, h, t, wide, mean[4], gate, found)
+    count = consensus(mx, my, h, t, wide, mean[4], gate, enough, found)
     slow = np.empty(PARAMETERS)
     for k in range(count):
         theta = thetas[k]
@@ -159,7 +168,7 @@ def search(
         judge(px, py, pz, t, wide, theta, gate, weights, residuals)
         misfits[k] = _descend(px, py, pz, t, s, theta, mean, precision, gate, agreed, weights, residuals)
         if _refused(weights) == 0:
-            if k == 0 and n >= SURE_COUNT:
+            if k == 0 and enough:
                 return 1  # all agree on it: no other place could be likelier
             continue
         # Let the place find its way under any likely air before arrivals are judged.
@@ -169,14 +178,28 @@ def search(
             misfits[k] = now
             theta[:] = slow
     if count == 0:
-        return 0
+        # Just out of what still air allows no three arrivals meet, far off or in a wind: all of them may.
+        _ring_start(px, py, t, mean, thetas[0])
+        refine(px, py, pz, t, s, thetas[0], mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+        misfits[0] = refine(px, py, pz, t, s, thetas[0], mean, precision, gate, PARAMETERS, weights, residuals)
+        if n - _refused(weights) <= 3:
+            return 0
+        count = 1
+    if not enough:
+        count = _nearer_and_farther(
+            px, py, pz, t, s, mean, precision, gate, thetas, misfits, count, weights, residuals
+        )  # fmt: skip
     judge(px, py, pz, t, s, thetas[np.argmin(misfits[:count])], gate, weights, residuals)
     if _refused(weights) > 0:
         _reconsider(px, py, pz, t, s, mean, precision, gate, thetas, misfits, count, weights, residuals)
     if count > 1:
         order = np.argsort(misfits[:count])
-        thetas[:count] = thetas[:count][order].copy()
-        misfits[:count] = misfits[:count][order].copy()
+        cost = misfits[order]
+        if not enough:
+            _weigh(px, py, pz, t, s, mean, precision, gate, thetas[order], cost, weights, residuals)
+        again = np.argsort(cost)
+        thetas[:count] = thetas[order[again]]
+        misfits[:count] = misfits[order[again[0]]] + cost[again] - cost[again[0]]
         judge(px, py, pz, t, s, thetas[0], gate, weights, residuals)
     return count
 
@@ -192,7 +215,7 @@ def _descend(
     """
     for i in range(t.size):
         agreed[i] = s[i] if weights[i] > 0.5 else 1e3
-    refine(px, py, pz, t, agreed, theta, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+    refine(px, py, pz, t, agreed, theta, mean, precision, LOOSE_GATE, PARAMETERS, weights, residuals)
     return refine(px, py, pz, t, s, theta, mean, precision, gate, PARAMETERS, weights, residuals)
 
 
@@ -318,6 +341,60 @@ def _ring_start(px: Floats, py: Floats, t: Floats, mean: Floats, theta: Floats) 
 
 
 @kernel
+def _nearer_and_farther(
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, mean: Floats, precision: Floats, gate: float,
+    thetas: Floats, misfits: Floats, count: int, weights: Floats, residuals: Floats,
+) -> int:  # fmt: skip
+    """Start again on the bearing of the best, nearer and farther: few sensors tell a bearing better than a range."""
+    best = thetas[np.argmin(misfits[:count])].copy()
+    trial = np.empty(PARAMETERS)
+    for share in (0.3, 3.0):
+        trial[:] = mean
+        trial[0], trial[1] = share * best[0], share * best[1]
+        trial[3] = best[3]
+        origin = 0.0
+        for i in range(t.size):
+            origin += (t[i] - math.hypot(px[i] - trial[0], py[i] - trial[1]) / trial[4]) / t.size
+        trial[2] = origin * REFERENCE_SPEED_M_S
+        refine(px, py, pz, t, s, trial, mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
+        now = refine(px, py, pz, t, s, trial, mean, precision, gate, PARAMETERS, weights, residuals)
+        slot = count if count < misfits.size else int(np.argmax(misfits))
+        if slot == count or now < misfits[slot]:
+            thetas[slot], misfits[slot] = trial, now
+            count = max(count, slot + 1)
+    return count
+
+
+@kernel
+def _weigh(
+    px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, mean: Floats, precision: Floats, gate: float,
+    thetas: Floats, costs: Floats, weights: Floats, residuals: Floats,
+) -> None:  # fmt: skip
+    """Weigh places that have the agreement of all by how much of the posterior lies about them, not by its peak.
+
+    A narrow place may be a little likelier than a wide one, and yet far less likely to be near the truth. Against that
+    stands that shots are heard about the sensors: their places have a Cauchy distribution as wide as these stand.
+    Costs are in order, and change by what a place is narrower than the first.
+    """
+    a, b = np.empty((PARAMETERS, PARAMETERS)), np.empty(PARAMETERS)
+    wide2 = 0.0
+    for i in range(t.size):
+        wide2 = max(wide2, px[i] * px[i] + py[i] * py[i])
+    first = 0.0
+    for k in range(costs.size):
+        theta = thetas[k]
+        normal_equations(px, py, pz, t, s, theta, mean, precision, gate, PARAMETERS, a, b, weights, residuals)
+        if _refused(weights) == 0 and solve_spd(a, b, PARAMETERS):
+            narrow = 1.5 * math.log1p((theta[0] * theta[0] + theta[1] * theta[1]) / wide2)
+            for p in range(PARAMETERS):
+                narrow += math.log(a[p, p])
+            first = narrow if k == 0 else first
+            costs[k] += narrow - first
+        elif k == 0:
+            return
+
+
+@kernel
 def _reconsider(
     px: Floats, py: Floats, pz: Floats, t: Floats, s: Floats, mean: Floats, precision: Floats, gate: float,
     thetas: Floats, misfits: Floats, count: int, weights: Floats, residuals: Floats,
@@ -379,8 +456,8 @@ def locate_many(
     misfits : numpy.ndarray, shape (k,)
         Receives the misfits.
     """
-    modes, n = 6, toa.shape[1]
-    thetas, costs = np.empty((modes, PARAMETERS)), np.empty(modes)
+    n = toa.shape[1]
+    thetas, costs = np.empty((MODES, PARAMETERS)), np.empty(MODES)
     weights, residuals, middle = np.empty(n), np.empty(n), np.empty(4)
     for k in range(toa.shape[0]):
         count = locate(

@@ -320,7 +320,9 @@ class Associator:
         gate = LOCATE_GATE if len(sensors) >= MANY else FEW_GATE
         air = self.slow.air
         solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
-        if isinstance(solution, Solution) and (air := self.slow.air_for(solution)) is not self.slow.air:
+        if isinstance(solution, Solution):
+            air, path_s = self.slow.expected(solution, positions_m, sigma_s, pick_s)
+            sigma_s = np.hypot(pick_s, path_s)
             solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
         if group.shocks and isinstance(solution, Solution):
             solution = solve_rifle(

@@ -139,7 +139,11 @@ def _hearing(window: Window, members: Ints, theta: Floats) -> tuple[Floats, Floa
     like, unlike = HEARING_SHOTS * np.exp(hit), HEARING_SHOTS * -np.expm1(hit)
     share = (heard + like) / (count + HEARING_SHOTS)
     told = heard * np.log(share) + (count - heard) * np.log1p(-share)
-    return np.log(share), np.log1p(-share), float((told - betaln(heard + like, count - heard + unlike) + betaln(like, unlike)).sum())
+    return (
+        np.log(share),
+        np.log1p(-share),
+        float((told - betaln(heard + like, count - heard + unlike) + betaln(like, unlike)).sum()),
+    )
 
 
 def _learned(

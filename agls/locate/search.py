@@ -198,9 +198,7 @@ def _competing(window: Window, known: list[Found]) -> tuple[list[Found], Window]
     return max(plans, key=lambda plan: sum(shot.surplus for shot in plan[0]))
 
 
-def _place_first(
-    window: Window, place: Place, places: list[Place], known: list[Found]
-) -> tuple[list[Found], Window]:
+def _place_first(window: Window, place: Place, places: list[Place], known: list[Found]) -> tuple[list[Found], Window]:
     """Take all shots of one place first, and let the others compete for what is left.
 
     Best first, a shot of a burst that happens to fit well alone takes picks of its neighbours, and no likelihood

@@ -17,9 +17,8 @@ from agls.locate import _modes
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats
 from agls.physics import sound_speed_m_s, wind_vector_m_s
 
-GATE = 4.0  # standard deviations at which an arrival is as likely wrong as right
+GATE = 4.0  # standard deviations at which a late arrival is as likely wrong as right
 MIN_ARRIVALS = 3
-MODES = 6
 OTHER_M = 1.0  # places nearer than this are one
 OTHER_NATS = 5.0  # places less likely than exp(-5) of the best are not worth a dispatcher's time
 _PLACE = np.ix_([0, 1, 3, 2], [0, 1, 3, 2])
@@ -130,7 +129,7 @@ def solve(
     height : Height, optional
         What is known of the source's height; near the earliest sensors where not given.
     gate : float, optional
-        Standard deviations at which an arrival is as likely wrong as right.
+        Standard deviations at which a late arrival is as likely wrong as right; an early one is rarely wrong.
 
     Returns
     -------
@@ -146,7 +145,12 @@ def solve(
     n = toa.size
     if n < MIN_ARRIVALS:
         return NoSolution("too_few_arrivals")
-    thetas, misfits, weights, residuals = np.empty((MODES, PARAMETERS)), np.empty(MODES), np.empty(n), np.empty(n)
+    thetas, misfits, weights, residuals = (
+        np.empty((_modes.MODES, PARAMETERS)),
+        np.empty(_modes.MODES),
+        np.empty(n),
+        np.empty(n),
+    )
     spread, middle = np.empty((PARAMETERS, PARAMETERS)), np.empty(4)
     known = _known(air)
     source = np.array((height.mean_m, height.sigma_m)) if height is not None else _UNKNOWN_HEIGHT

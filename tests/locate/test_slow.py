@@ -127,9 +127,41 @@ def test_what_is_remembered_of_clocks_is_bounded_and_a_clock_set_right_is_forgiv
 
 def test_wind_and_sound_speed_are_learned() -> None:
     state, _ = season(1, wind=(4.0, -2.0), speed=SPEED_M_S + 1.5, places=60)
-    assert (state.air.east_m_s, state.air.north_m_s) == pytest.approx((4.0, -2.0), abs=0.6)
+    assert (state.air.east_m_s, state.air.north_m_s) == pytest.approx((4.0, -2.0), abs=2.5 * state.air.wind_sigma_m_s)
     assert state.air.sound_speed_m_s == pytest.approx(SPEED_M_S + 1.5, abs=0.6)
-    assert state.air.wind_sigma_m_s < 0.5 * REPORT.wind_sigma_m_s
+    assert state.air.wind_sigma_m_s < 0.2 * REPORT.wind_sigma_m_s
+
+
+def test_air_three_sigmas_from_the_report_is_believed_after_a_few_shots() -> None:
+    speed = SPEED_M_S + 3.0 * REPORT.sound_speed_sigma_m_s
+    for seed in range(4):
+        state, _ = season(seed, wind=(9.0, 0.0), speed=speed, places=6)
+        assert state.air.east_m_s == pytest.approx(9.0, abs=3.0 * state.air.wind_sigma_m_s)
+        assert state.air.sound_speed_m_s == pytest.approx(speed, abs=3.0 * state.air.sound_speed_sigma_m_s)
+        assert state.air.wind_sigma_m_s < 0.7 * REPORT.wind_sigma_m_s
+
+
+def test_paths_twice_as_rough_as_configured_are_noticed_within_five_places() -> None:
+    learned = [season(seed, places=5, path_s=0.010)[0].path_sigma_s for seed in range(8)]
+    assert np.median(learned) == pytest.approx(0.010, abs=0.0025)
+    assert min(learned) > 0.006
+
+
+def test_an_arrival_of_another_sound_does_not_roughen_the_paths() -> None:
+    late_s = np.zeros(12)
+    late_s[3] = 0.2
+    assert season(5, places=20, offset_s=late_s)[0].path_sigma_s < 0.0045
+
+
+def test_a_place_is_not_located_by_the_air_it_taught() -> None:
+    rng = np.random.default_rng(7)
+    positions = square(12, 1000.0, rng)
+    state = SlowState(REPORT, 0.005)
+    fresh = state.air
+    _, solution = fire(state, positions, np.array([420.0, 510.0, 1.5]), 0, rng, wind=(4.0, 0.0))
+    assert state.air.wind_sigma_m_s < 0.9 * fresh.wind_sigma_m_s
+    sigma_s, pick_s = np.full(12, 0.005), np.full(12, PICK_S)
+    assert state.expected(solution, positions, sigma_s, pick_s)[0].wind_sigma_m_s > state.air.wind_sigma_m_s
 
 
 def test_the_scatter_of_paths_is_learned_from_many_places_and_not_from_one() -> None:
@@ -155,6 +187,6 @@ def test_what_is_known_of_the_air_never_gets_less_sure_than_the_report() -> None
 def test_shots_heard_by_few_teach_nothing() -> None:
     rng = np.random.default_rng(4)
     positions = square(5, 800.0, rng)
-    state = SlowState(REPORT, 0.005)
+    state, fresh = SlowState(REPORT, 0.005), SlowState(REPORT, 0.005)
     assert fire(state, positions, np.array([300.0, 400.0, 1.5]), 0, rng)[0] == []
-    assert (state.air, state.path_sigma_s) == (REPORT, pytest.approx(0.005))
+    assert (state.air, state.path_sigma_s) == (fresh.air, fresh.path_sigma_s)

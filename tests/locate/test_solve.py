@@ -113,6 +113,30 @@ def test_three_late_echoes_of_eight_do_not_move_the_shot() -> None:
         assert (solution.weights[wrong] < 0.5).all()
 
 
+def test_of_places_that_explain_as_many_arrivals_the_one_that_makes_the_others_late_is_told() -> None:
+    rng = np.random.default_rng(4)
+    known = Air(SPEED_M_S, 0.0, 0.0, 0.1, 0.1)
+    lost = 0
+    for seed in range(500):
+        positions, toa, sigma, source = heard(8, seed)
+        toa[rng.choice(8, 3, replace=False)] += rng.uniform(0.02, 0.5, 3)
+        lost += np.hypot(*(place(found(positions, toa, sigma, known, STREET)) - source)[:2]) > 10.0
+    assert lost <= 1  # three, where early and late are held for equally likely
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["among the sensors", "far from them"])
+def test_air_far_from_what_was_told_makes_no_right_arrival_look_wrong(far) -> None:
+    rng = np.random.default_rng(6)
+    refused = 0
+    for seed in range(400):
+        positions, _, sigma, source = heard(6, seed)
+        source[:2] = (500.0, 500.0) + 1100.0 * np.array([np.cos(seed), np.sin(seed)]) if far else source[:2]
+        toa = flight_s(positions, source, rng.normal(0, 3.0, 2), rng.normal(SPEED_M_S, 5.0))
+        solution = found(positions, toa + rng.normal(0, SIGMA_S, 6), sigma, Air(SPEED_M_S), STREET)
+        refused += (solution.weights < 0.5).any()
+    assert refused == 0
+
+
 @pytest.mark.parametrize("count", [5, 8, 14])
 def test_the_covariance_covers_truth_as_often_as_it_says(count: int) -> None:
     rng = np.random.default_rng(count)
