@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from agls.locate import _select
+from agls.locate._search import Bools
 from agls.locate.picks import Found
 from agls.locate.places import FASTEST_S, Place, alone
 from agls.locate.window import ECHO_TAIL_S, Window
@@ -14,10 +16,13 @@ from agls.locate.window import ECHO_TAIL_S, Window
 OUTSIDE_M_PER_NAT = 200.0  # shots far outside the sensors are rarely heard, and wrong combinations often lie there
 BURST_SHOTS = 6  # a place that fires so often is taken for an automatic weapon
 SAME_PLACE_M = 40.0  # echoes near the muzzle seem to come from within so far
+SWEEPS = 2  # of sharing out, after which hardly a pick changes hands
 LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
 
 
-def choose(window: Window, places: Sequence[Place], decided: Sequence[Found]) -> tuple[list[Found], Window]:
+def choose(
+    window: Window, places: Sequence[Place], decided: Sequence[Found], *, share: bool = False
+) -> tuple[list[Found], Window]:
     """Let the shots of all places compete for picks, best first, each with what is left when its turn comes.
 
     Parameters
@@ -28,6 +33,8 @@ def choose(window: Window, places: Sequence[Place], decided: Sequence[Found]) ->
         What is proposed.
     decided : sequence of Found
         Shots that stand already; what is proposed may be their echoes.
+    share : bool, optional
+        Whether the picks are shared out among the chosen at last, each to where it fits best.
 
     Returns
     -------
@@ -51,11 +58,58 @@ def choose(window: Window, places: Sequence[Place], decided: Sequence[Found]) ->
         window.level, used, window.horizon_s, window.fewest, FASTEST_S, SAME_PLACE_M, LIKE_S, LIKE_M, window.same_m,
         window.echo_rate, ECHO_TAIL_S, len(decided), chosen, members, scores,
     )  # fmt: skip
-    found = []
+    pairs = []
     for k in range(len(decided), number):
         place = rows[chosen[k]][0]
-        found.append(window.found(place.theta, float(origins[chosen[k]]), members[k], float(scores[k]), place.cost))
+        shot = window.found(place.theta, float(origins[chosen[k]]), members[k], float(scores[k]), place.cost)
+        pairs.append((place, shot))
+    found = share_out(window, pairs, window.taken) if share and pairs else [shot for _, shot in pairs]
     return sorted(found, key=lambda shot: shot.origin_s), window.explained(used)
+
+
+def share_out(window: Window, rows: Sequence[tuple[Place, Found]], blocked: Bools) -> list[Found]:
+    """Share the picks out anew among the shots of several bursts, so that all together gain most at each sensor.
+
+    Taken one by one, the first have taken some picks that fit the others better.
+
+    Parameters
+    ----------
+    window : Window
+        The picks.
+    rows : sequence of tuple of Place and Found
+        The shots, each with its place.
+    blocked : numpy.ndarray, shape (n,)
+        Picks not to be had.
+
+    Returns
+    -------
+    list of Found
+        Those that enough picks are left to.
+    """
+    delay, sigma = np.array([place.delay for place, _ in rows]), np.array([place.sigma for place, _ in rows])
+    hit, miss = np.array([place.hit for place, _ in rows]), np.array([place.miss for place, _ in rows])
+    origins = np.array([shot.origin_s for _, shot in rows]) - window.reference_s
+    members = np.full(delay.shape, -1, dtype=np.int64)
+    for _ in range(SWEEPS):
+        for k in range(delay.shape[1]):
+            first, past = window.start[k], window.start[k + 1]
+            gain = np.empty((len(rows), past - first))
+            _select.advantage(
+                k, origins, delay, sigma, hit, miss, window.start, window.t, window.s, window.weight, blocked, gain
+            )
+            mine, theirs = linear_sum_assignment(gain, maximize=True)
+            members[:, k] = -1
+            good = gain[mine, theirs] > 0
+            members[mine[good], k] = theirs[good] + first
+        for i, row in enumerate(members):
+            heard = row >= 0
+            if heard.any():
+                origins[i] = np.mean(window.t[row[heard]] - delay[i, heard])
+    return [
+        window.found(place.theta, float(origins[i]), members[i], shot.score, place.cost)
+        for i, (place, shot) in enumerate(rows)
+        if (members[i] >= 0).sum() >= window.fewest
+    ]
 
 
 def _stand(window: Window, decided: Sequence[Found]) -> list[Place]:

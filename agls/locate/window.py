@@ -29,6 +29,8 @@ HALF_RANGE_SHARE = 0.45  # of the maximum range: where half of the sensors still
 STEEPNESS = 4.0  # of the fall of hearing about there, so that at the maximum range hardly any do
 ECHO_RATE = 1.7  # echoes per direct arrival in a city (63 % of the Pittsburgh pulses are not direct)
 ECHO_TAIL_S = 0.3  # over what time they decay
+MIXTURE_ROUNDS = 8  # after which the shares of echoes and of what comes anyway hardly change
+RATE_COUNT = 20.0  # arrivals that must be seen before their echoes count for more than those of other cities
 BURST_S = 4.0  # shots are asked for within so long of each other
 MARGIN_M = 200.0  # and within so far of the sensors
 ORIGIN_SIGMAS = 2.5  # the root of two pi: how wide a Gaussian is as a box
@@ -261,9 +263,33 @@ class Window:
         Window
             The same picks, weighed anew.
         """
-        weight = _log_rarity(self.t, self.start, taken) + self.heard
+        weight = self.heard - np.log(_density(self.t, self.start, (~taken).astype(np.float64)))
         _select.expect_echoes(self.start, self.t, taken, weight, self.echo_rate, ECHO_TAIL_S)
         return replace(self, taken=taken, weight=weight)
+
+    def foreseen(self, explained: Bools) -> Window:
+        """Weigh all picks anew, knowing which of them were explained at last: what else is heard is echoes of these,
+        and what comes anyway. How much of either is learned from the picks left over.
+
+        Parameters
+        ----------
+        explained : numpy.ndarray, shape (n,)
+            The picks of the shots found at last.
+
+        Returns
+        -------
+        Window
+            The same picks, weighed anew, those explained as free as before; no further echoes are expected in it.
+        """
+        after = np.empty(len(self.t))
+        _select.echo_density(self.start, self.t, explained, ECHO_TAIL_S, after)
+        free, rate = ~explained, ECHO_RATE
+        share = np.zeros(len(self.t))  # of each pick, as an echo
+        for _ in range(MIXTURE_ROUNDS):
+            anyway = _density(self.t, self.start, free * (1.0 - share))
+            share = rate * after / (anyway + rate * after)
+            rate = (share[free].sum() + ECHO_RATE * RATE_COUNT) / (explained.sum() + RATE_COUNT)
+        return replace(self, weight=self.heard - np.log(anyway + rate * after), echo_rate=0.0)
 
     def found(self, theta: Floats, origin_s: float, members: Ints, score: float, cost: float) -> Found:
         """Write a shot in the terms of the picks given.
@@ -345,13 +371,13 @@ def open_window(
     return window.explained(window.picks_of(decided))
 
 
-def _log_rarity(t: Floats, start: Ints, explained: Bools) -> Floats:
-    """Take the negative logarithm of how many other unexplained picks a second there are around each, at its sensor."""
-    weight = np.empty(len(t))
+def _density(t: Floats, start: Ints, count: Floats) -> Floats:
+    """Count how many other picks a second there are around each at its sensor, each pick for so much."""
+    density = np.empty(len(t))
     for first, past in pairwise(start):
-        own = t[first:past]
-        rest = own[~explained[first:past]]
-        around = np.searchsorted(rest, own + DENSITY_WINDOW_S / 2) - np.searchsorted(rest, own - DENSITY_WINDOW_S / 2)
-        others = np.maximum(around - ~explained[first:past], 0)
-        weight[first:past] = -np.log((others + DENSITY_FLOOR_COUNT) / DENSITY_WINDOW_S)
-    return weight
+        own, mass = t[first:past], count[first:past]
+        total = np.concatenate([[0.0], np.cumsum(mass)])
+        low, high = (np.searchsorted(own, own + side * DENSITY_WINDOW_S / 2) for side in (-1, 1))
+        others = np.maximum(total[high] - total[low] - mass, 0.0)
+        density[first:past] = (others + DENSITY_FLOOR_COUNT) / DENSITY_WINDOW_S
+    return density
