@@ -299,9 +299,9 @@ def _expect_echoes(q: int, past: int, t: Floats, weight: Floats, echo_rate: floa
 @kernel
 def advantage(
     sensor: int, origins: Floats, delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, t: Floats,
-    s: Floats, weight: Floats, blocked: Bools, out: Floats,
+    s: Floats, weight: Floats, blocked: Bools, horizon: float, out: Floats, quiet: Floats,
 ) -> None:  # fmt: skip
-    """Compute what each shot would gain from each pick of one sensor, over hearing nothing there.
+    """Compute what each shot would gain from each pick of one sensor, over hearing nothing there, and what that costs.
 
     Parameters
     ----------
@@ -315,19 +315,26 @@ def advantage(
         As in `agls.locate._search.match`.
     blocked : numpy.ndarray, shape (n,)
         Picks not to be had.
+    horizon : float
+        As in `agls.locate._search.match`.
     out : numpy.ndarray, shape (k, picks of the sensor)
         Receives the gains [nats]; 0 where there is none.
+    quiet : numpy.ndarray, shape (k,)
+        Receives what hearing nothing counts.
     """
     for i in range(origins.size):
         due = origins[i] + delay[i, sensor]
+        masked = 0.0
         for q in range(start[sensor], start[sensor + 1]):
             variance = s[q] * s[q] + sigma[i, sensor] * sigma[i, sensor]
             gap = t[q] - due
             out[i, q - start[sensor]] = 0.0
+            masked = max(masked, masking(gap, variance))
             if not blocked[q] and gap * gap < GATE * GATE * variance:
                 gain = hit[i, sensor] + weight[q] - LOG_ROOT_2PI - 0.5 * (math.log(variance) + gap * gap / variance)
                 other = silence(miss[i, sensor], masking(gap, variance))
                 out[i, q - start[sensor]] = max(gain - other, 0.0)
+        quiet[i] = silence(miss[i, sensor], masked) if due < horizon else 0.0
 
 
 @kernel

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from agls.locate import _select
+from agls.locate._kernels import Floats
 from agls.locate._search import Bools
 from agls.locate.picks import Found
 from agls.locate.places import FASTEST_S, Place, alone
@@ -16,7 +18,7 @@ from agls.locate.window import ECHO_TAIL_S, Window
 OUTSIDE_M_PER_NAT = 200.0  # shots far outside the sensors are rarely heard, and wrong combinations often lie there
 BURST_SHOTS = 6  # a place that fires so often is taken for an automatic weapon
 SAME_PLACE_M = 40.0  # echoes near the muzzle seem to come from within so far
-SWEEPS = 2  # of sharing out, after which hardly a pick changes hands
+SWEEPS, SWEEPS_MOST = 2, 12  # of sharing out, after which hardly a pick changes hands, and hardly a shot gives way
 LIKE_S, LIKE_M = 2.0, 150.0  # shots so near each other are heard by the same sensors
 
 
@@ -63,8 +65,26 @@ def choose(
         place = rows[chosen[k]][0]
         shot = window.found(place.theta, float(origins[chosen[k]]), members[k], float(scores[k]), place.cost)
         pairs.append((place, shot))
-    found = share_out(window, pairs, window.taken) if share and pairs else [shot for _, shot in pairs]
+    if share and pairs:
+        also = _crowded_out(window, rows, origins, pairs)
+        return sorted(share_out(window, pairs + also, window.taken), key=lambda shot: shot.origin_s), window
+    found = [shot for _, shot in pairs]
     return sorted(found, key=lambda shot: shot.origin_s), window.explained(used)
+
+
+def _crowded_out(
+    window: Window, rows: Sequence[tuple[Place, float]], origins: Floats, chosen: Sequence[tuple[Place, Found]]
+) -> list[tuple[Place, Found]]:
+    """List the shots of bursts that were left too few picks, but may win them back: none beside another of its place."""
+    stand = [(place.theta[:2], shot.origin_s - window.reference_s) for place, shot in chosen]
+    also = []
+    for (place, _), origin in zip(rows, origins.tolist(), strict=True):
+        beside = (math.hypot(*(place.theta[:2] - xy)) < SAME_PLACE_M and abs(origin - t0) < FASTEST_S for xy, t0 in stand)
+        if len(place.origins) >= BURST_SHOTS and not any(beside):
+            members = np.full(len(place.delay), -1, dtype=np.int64)
+            also.append((place, window.found(place.theta, origin, members, 0.0, place.cost)))
+            stand.append((place.theta[:2], origin))
+    return also
 
 
 def share_out(window: Window, rows: Sequence[tuple[Place, Found]], blocked: Bools) -> list[Found]:
@@ -86,28 +106,44 @@ def share_out(window: Window, rows: Sequence[tuple[Place, Found]], blocked: Bool
     list of Found
         Those that enough picks are left to.
     """
-    delay, sigma = np.array([place.delay for place, _ in rows]), np.array([place.sigma for place, _ in rows])
-    hit, miss = np.array([place.hit for place, _ in rows]), np.array([place.miss for place, _ in rows])
+    members = np.full((len(rows), len(window.array.near)), -1, dtype=np.int64)
+    worth = np.zeros(members.shape)
     origins = np.array([shot.origin_s for _, shot in rows]) - window.reference_s
-    members = np.full(delay.shape, -1, dtype=np.int64)
-    for _ in range(SWEEPS):
+    cost = np.array([place.cost for place, _ in rows])
+    for sweep in range(SWEEPS_MOST):
+        delay, sigma = np.array([place.delay for place, _ in rows]), np.array([place.sigma for place, _ in rows])
+        hit, miss = np.array([place.hit for place, _ in rows]), np.array([place.miss for place, _ in rows])
         for k in range(delay.shape[1]):
             first, past = window.start[k], window.start[k + 1]
             gain = np.empty((len(rows), past - first))
+            quiet = np.empty(len(rows))
             _select.advantage(
-                k, origins, delay, sigma, hit, miss, window.start, window.t, window.s, window.weight, blocked, gain
-            )
+                k, origins, delay, sigma, hit, miss, window.start, window.t, window.s, window.weight, blocked,
+                window.horizon_s, gain, quiet,
+            )  # fmt: skip
             mine, theirs = linear_sum_assignment(gain, maximize=True)
-            members[:, k] = -1
+            members[:, k], worth[:, k] = -1, quiet
             good = gain[mine, theirs] > 0
             members[mine[good], k] = theirs[good] + first
+            worth[mine[good], k] += gain[mine[good], theirs[good]]
         for i, row in enumerate(members):
             heard = row >= 0
             if heard.any():
                 origins[i] = np.mean(window.t[row[heard]] - delay[i, heard])
+        net = np.where((members >= 0).sum(axis=1) >= window.fewest, worth.sum(axis=1) - cost, -math.inf)
+        poor = np.flatnonzero(net <= 0.0)
+        if sweep + 1 >= SWEEPS and len(poor) == 0:
+            break
+        # The poorest half gives way; of two that want the same picks one may be worth its cost with all of them.
+        if sweep > 0:
+            keep = np.setdiff1d(np.arange(len(rows)), poor[np.argsort(net[poor])][: (len(poor) + 1) // 2])
+            rows = [rows[i] for i in keep]
+            members, worth, origins, cost = members[keep], worth[keep], origins[keep], cost[keep]
+            if not rows:
+                break
     return [
-        window.found(place.theta, float(origins[i]), members[i], shot.score, place.cost)
-        for i, (place, shot) in enumerate(rows)
+        window.found(place.theta, float(origins[i]), members[i], float(worth[i].sum()), place.cost)
+        for i, (place, _) in enumerate(rows)
         if (members[i] >= 0).sum() >= window.fewest
     ]
 

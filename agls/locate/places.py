@@ -125,6 +125,17 @@ def _predicted(window: Window, theta: Floats) -> tuple[Floats, Floats, Floats]:
     return delay, hit, miss
 
 
+def _globally(window, known, delay, spread, theta):
+    from agls.locate.solve import Air, Height, Solution, solve
+    if len(known) < 5: return theta
+    mean = window.mean_at(theta)
+    air = Air(*(float(v) for v in mean[4:]), float(window.precision[4] ** -0.5), float(window.precision[5] ** -0.5))
+    positions = np.column_stack(window.array.columns_m)[known]
+    got = solve(positions, delay, spread, air, Height(float(mean[3]), float(window.precision[3] ** -0.5)))
+    if not isinstance(got, Solution): return theta
+    return np.array([got.x_m, got.y_m, got.origin_s * REFERENCE_SPEED_M_S, got.z_m, got.air.sound_speed_m_s, got.air.east_m_s, got.air.north_m_s])
+
+
 def _learned(
     window: Window, members: Ints, origins: Floats, delay: Floats, theta: Floats
 ) -> tuple[Floats, Floats, Floats, float]:
@@ -136,12 +147,15 @@ def _learned(
     """
     m = len(delay)
     mean_delay, heard = np.empty(m), np.empty(m, dtype=np.int64)
-    _select.average_pattern(members, len(origins), window.t, delay, origins.copy(), mean_delay, heard)
+    moments = origins.copy()
+    _select.average_pattern(members, len(origins), window.t, delay, moments, mean_delay, heard)
     known = np.flatnonzero(heard > 0)
     px, py, pz = (axis[known] for axis in window.array.columns_m)
     spread = np.sqrt(window.path_s**2 + window.pick_s**2 / heard[known])
+    if __import__('os').environ.get('SOLVE','1')=='1':
+        theta = _globally(window, known, mean_delay[known], spread, theta)
     fitted = theta.copy()
-    fitted[2] = 0.0
+    if __import__('os').environ.get('SOLVE','1')!='1': fitted[2] = 0.0
     weights, residuals = np.empty(len(known)), np.empty(len(known))
     refine(
         px, py, pz, mean_delay[known], spread, fitted, window.mean_at(theta), window.precision, GATE, PARAMETERS,
