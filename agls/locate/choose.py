@@ -107,7 +107,7 @@ def share_out(window: Window, rows: Sequence[tuple[Place, Found]], blocked: Bool
         Those that enough picks are left to.
     """
     members = np.full((len(rows), len(window.array.near)), -1, dtype=np.int64)
-    worth = np.zeros(members.shape)
+    worth, lost = np.zeros(members.shape), np.zeros(members.shape)
     origins = np.array([shot.origin_s for _, shot in rows]) - window.reference_s
     cost = np.array([place.cost for place, _ in rows])
     for sweep in range(SWEEPS_MOST):
@@ -122,15 +122,19 @@ def share_out(window: Window, rows: Sequence[tuple[Place, Found]], blocked: Bool
                 window.horizon_s, gain, quiet,
             )  # fmt: skip
             mine, theirs = linear_sum_assignment(gain, maximize=True)
-            members[:, k], worth[:, k] = -1, quiet
+            members[:, k], worth[:, k], lost[:, k] = -1, quiet, 0.0
             good = gain[mine, theirs] > 0
             members[mine[good], k] = theirs[good] + first
-            worth[mine[good], k] += gain[mine[good], theirs[good]]
+            own = np.zeros(len(rows))
+            own[mine[good]] = gain[mine[good], theirs[good]]
+            # What others would gain from a shot's pick is lost to them.
+            lost[mine[good], k] = np.maximum(gain[:, theirs[good]] - own[:, None], 0.0).max(axis=0)
+            worth[:, k] += own
         for i, row in enumerate(members):
             heard = row >= 0
             if heard.any():
                 origins[i] = np.mean(window.t[row[heard]] - delay[i, heard])
-        net = np.where((members >= 0).sum(axis=1) >= window.fewest, worth.sum(axis=1) - cost, -math.inf)
+        net = np.where((members >= 0).sum(axis=1) >= window.fewest, (worth - lost).sum(axis=1) - cost, -math.inf)
         poor = np.flatnonzero(net <= 0.0)
         if sweep + 1 >= SWEEPS and len(poor) == 0:
             break
@@ -138,7 +142,8 @@ def share_out(window: Window, rows: Sequence[tuple[Place, Found]], blocked: Bool
         if sweep > 0:
             keep = np.setdiff1d(np.arange(len(rows)), poor[np.argsort(net[poor])][: (len(poor) + 1) // 2])
             rows = [rows[i] for i in keep]
-            members, worth, origins, cost = members[keep], worth[keep], origins[keep], cost[keep]
+            members, worth, lost = members[keep], worth[keep], lost[keep]
+            origins, cost = origins[keep], cost[keep]
             if not rows:
                 break
     return [

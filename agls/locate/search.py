@@ -8,7 +8,7 @@ competes for the picks that are left, twice, as the second time more is known to
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -30,7 +30,7 @@ __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
 TRIPLES = 1500  # tried at each pick: in dense fire the nearest sensors' are enough
 CLEAR_NATS = 10.0  # a shot that brings so much more than it must is not made of others' picks
 SLOWEST_SHARE = 0.9  # of the sound speed, with all winds against it
-AGAIN = 2  # what is chosen once the background is known changes little once more
+AGAIN, MORE = 6, 1.03  # so often what is explained tells more of what else is heard, or until it explains hardly more
 POOL_M = 6.0  # proposals this near each other may be one place,
 POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
 # Not knowing the air blurs a second's delay; where that is so much more than an arrival's sigma, learn it from so many
@@ -91,8 +91,8 @@ def find_shots(
     window = open_window(picks, array, air, settings, horizon_s, decided)
     found, after = _find(window, decided, thorough=thorough)
     if thorough and found and in_flight(window) >= STACK_FLIGHT:
-        learned = _learned_air(found, picks, array, air, settings)
-        found = _reconsidered(window if learned is not None else replace(window, mean=after.mean, precision=after.precision), found, decided, learned)
+        window = replace(window, mean=after.mean, precision=after.precision)
+        found = _reconsidered(window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings))
     found = _without_repeated_echoes(found, decided)
     return _unlikely_by_chance(found, window, decided, idle)
 
@@ -110,13 +110,16 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
     return shots[len(decided) :], window
 
 
-def _reconsidered(window: Window, found: list[Found], decided: Sequence[Found], air: Air | None) -> list[Found]:
+def _reconsidered(
+    window: Window, found: list[Found], decided: Sequence[Found], learn: Callable[[list[Found]], Air | None]
+) -> list[Found]:
     """Let all shots compete anew, now that it is known what else is heard: hardly anything, once most is explained."""
-    if air is not None:
-        mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
-        window = replace(window, mean=mean, precision=precision)
     thetas: Floats | None = None
+    count = 0
     for _ in range(AGAIN):
+        if (air := learn(found)) is not None:
+            mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
+            window = replace(window, mean=mean, precision=precision)
         now = window.foreseen(window.picks_of([*decided, *found]))
         bursts = _bursts(found)
         places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]))) is not None]
@@ -127,6 +130,10 @@ def _reconsidered(window: Window, found: list[Found], decided: Sequence[Found], 
         cost = now.cost_nats(1) - _crowd_nats(now, found)
         places += [alone(now, theta, cost) for theta in thetas]
         found, _ = choose(now, places, decided, share=True)
+        explained = sum(len(shot.members) for shot in found)
+        if explained <= MORE * count:
+            break
+        count = explained
     return found
 
 
