@@ -15,6 +15,7 @@ import numpy as np
 from agls.locate import _search, _select
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
 from agls.locate._search import GATE, Ints
+from agls.locate.solve import MIN_ARRIVALS, Air, Height, Solution, solve
 from agls.locate.window import Window
 
 LEAST_NATS = 4.0  # below this nothing is worth looking at
@@ -125,17 +126,6 @@ def _predicted(window: Window, theta: Floats) -> tuple[Floats, Floats, Floats]:
     return delay, hit, miss
 
 
-def _globally(window, known, delay, spread, theta):
-    from agls.locate.solve import Air, Height, Solution, solve
-    if len(known) < 5: return theta
-    mean = window.mean_at(theta)
-    air = Air(*(float(v) for v in mean[4:]), float(window.precision[4] ** -0.5), float(window.precision[5] ** -0.5))
-    positions = np.column_stack(window.array.columns_m)[known]
-    got = solve(positions, delay, spread, air, Height(float(mean[3]), float(window.precision[3] ** -0.5)))
-    if not isinstance(got, Solution): return theta
-    return np.array([got.x_m, got.y_m, got.origin_s * REFERENCE_SPEED_M_S, got.z_m, got.air.sound_speed_m_s, got.air.east_m_s, got.air.north_m_s])
-
-
 def _learned(
     window: Window, members: Ints, origins: Floats, delay: Floats, theta: Floats
 ) -> tuple[Floats, Floats, Floats, float]:
@@ -152,10 +142,7 @@ def _learned(
     known = np.flatnonzero(heard > 0)
     px, py, pz = (axis[known] for axis in window.array.columns_m)
     spread = np.sqrt(window.path_s**2 + window.pick_s**2 / heard[known])
-    if __import__('os').environ.get('SOLVE','1')=='1':
-        theta = _globally(window, known, mean_delay[known], spread, theta)
-    fitted = theta.copy()
-    if __import__('os').environ.get('SOLVE','1')!='1': fitted[2] = 0.0
+    fitted = _located(window, known, mean_delay[known], spread, theta)
     weights, residuals = np.empty(len(known)), np.empty(len(known))
     refine(
         px, py, pz, mean_delay[known], spread, fitted, window.mean_at(theta), window.precision, GATE, PARAMETERS,
@@ -176,3 +163,23 @@ def _learned(
         sigma,
         float(0.5 * (off**2).sum() + np.log(np.maximum(spread[trusted] / sigma[often], 1.0)).sum()),
     )
+
+
+def _located(window: Window, known: Ints, delay: Floats, spread: Floats, theta: Floats) -> Floats:
+    """Locate a place by its pattern alone: a start near by would be held by the delays that are another shooter's."""
+    start = theta.copy()
+    start[2] = 0.0
+    mean = window.mean_at(theta)
+    sigma_z, sigma_c, sigma_w = (window.precision[3:6] ** -0.5).tolist()
+    air = Air(float(mean[4]), float(mean[5]), float(mean[6]), sigma_c, sigma_w)
+    if len(known) <= MIN_ARRIVALS + 1:
+        return start
+    positions = np.column_stack(window.array.columns_m)[known]
+    found = solve(positions, delay, spread, air, Height(float(mean[3]), sigma_z))
+    if not isinstance(found, Solution):
+        return start
+    moved = found.air
+    return np.array(
+        [found.x_m, found.y_m, found.origin_s * REFERENCE_SPEED_M_S, found.z_m, moved.sound_speed_m_s, moved.east_m_s,
+         moved.north_m_s]
+    )  # fmt: skip

@@ -120,7 +120,7 @@ def _reconsidered(
         if (air := learn(found)) is not None:
             mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
             window = replace(window, mean=mean, precision=precision)
-        now = window.foreseen(window.picks_of([*decided, *found]))
+        now = window.foreseen([*decided, *found])
         bursts = _bursts(found)
         places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]))) is not None]
         if thetas is None:
