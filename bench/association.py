@@ -3,8 +3,9 @@
 The scenes have white timing errors, straight rays and independent echoes (`bench.scenes`), and the site says so
 (no path term). A site has a weather report as a city has one: off by about 1 C, and by 1 m/s in each direction of the
 wind, drawn anew for each scene, and the site knows that it may be so wrong. Rows that say "unreported" or "unknown
-wind" have none: the air is known to the default 10 C and 3 m/s alone. Everything else is at its default. F1 is PyOcto's: a group is a shot's where their overlap is at least
-0.6 of the larger; shots heard by fewer than four sensors cannot be asked for.
+wind" have none: the air is known to the default 10 C and 3 m/s alone. Everything else is at its default. F1 is
+PyOcto's: a group is a shot's where their overlap is at least 0.6 of the larger; shots heard by fewer than four sensors
+cannot be asked for.
 """
 
 from __future__ import annotations
@@ -349,9 +350,10 @@ def kinds() -> list[tuple[str, Maker, int, int, Ask, Ask]]:
     cadence = (10.0, 10.0)
     echoes = replace(STREET, echo=0.9)
     good, better = Ask(low=0.97), Ask(low=0.99)
+    two = partial(automatic, STREET, 2, 8, cadence)
     three = partial(automatic, Trouble(p_detect=0.85), 3, 15, (9.0, 13.0))
     return [
-        ("two shooters, 10/s each, 300 m apart", partial(automatic, STREET, 2, 8, cadence), 100, 4, better, good),
+        ("two shooters, 10/s each, 300 m apart", two, 100, 4, better, good),
         ("three shooters, 9-13/s", three, 50, 2, better, ANY),
         ("10 random shots/s", partial(anywhere, Trouble(), 10.0), 20, 2, good, ANY),
         ("on foot (1-4 m/s), 2/s", partial(moving, STREET, (1.0, 4.0)), 50, 4, good, ANY),
@@ -360,7 +362,7 @@ def kinds() -> list[tuple[str, Maker, int, int, Ask, Ask]]:
         ("echo 90 %, two shooters, 10/s", partial(automatic, echoes, 2, 8, cadence), 50, 4, good, ANY),
         ("echo 90 %, the same with every shot, two shooters",
          partial(automatic, replace(echoes, echo_repeats=True), 2, 8, cadence), 50, 4, ANY, ANY),
-        (f"two shooters, 10/s each, 300 m apart, {UNREPORTED}", partial(automatic, STREET, 2, 8, cadence), 50, 4, ANY, ANY),
+        (f"two shooters, 10/s each, 300 m apart, {UNREPORTED}", two, 50, 4, ANY, ANY),
         (f"three shooters, 9-13/s, {UNREPORTED}", three, 20, 2, ANY, ANY),
         (f"10 random shots/s, {UNREPORTED}", partial(anywhere, Trouble(), 10.0), 10, 1, ANY, ANY),
         *((f"burst, unknown wind {speed:g} m/s", partial(windy, speed), 25, 3, good, ANY) for speed in WINDS_M_S),

@@ -8,11 +8,11 @@ place stands out once delays are counted (`agls.locate._stack`); its shots follo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
 import numpy as np
+
 from agls.locate import _search, _stack
 from agls.locate._kernels import Floats
 from agls.locate.choose import BURST_SHOTS, choose, share_out

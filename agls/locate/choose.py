@@ -75,11 +75,13 @@ def choose(
 def _crowded_out(
     window: Window, rows: Sequence[tuple[Place, float]], origins: Floats, chosen: Sequence[tuple[Place, Found]]
 ) -> list[tuple[Place, Found]]:
-    """List the shots of bursts that were left too few picks, but may win them back: none beside another of its place."""
+    """List the shots of bursts that were left too few picks, but may win them back: none beside another there."""
     stand = [(place.theta[:2], shot.origin_s - window.reference_s) for place, shot in chosen]
     also = []
     for (place, _), origin in zip(rows, origins.tolist(), strict=True):
-        beside = (math.hypot(*(place.theta[:2] - xy)) < SAME_PLACE_M and abs(origin - t0) < FASTEST_S for xy, t0 in stand)
+        beside = (
+            math.hypot(*(place.theta[:2] - xy)) < SAME_PLACE_M and abs(origin - t0) < FASTEST_S for xy, t0 in stand
+        )
         if len(place.origins) >= BURST_SHOTS and not any(beside):
             members = np.full(len(place.delay), -1, dtype=np.int64)
             also.append((place, window.found(place.theta, origin, members, 0.0, place.cost)))

@@ -22,8 +22,8 @@ from agls.locate.burst import STACK_FLIGHT, find_bursts, in_flight
 from agls.locate.choose import BURST_SHOTS, choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
-from agls.locate.solve import Air, Height, Solution, prior, solve
-from agls.locate.window import BURST_S, HEIGHT_SIGMA_M, Window, open_window
+from agls.locate.solve import Air, Solution, solve
+from agls.locate.window import BURST_S, Window, open_window
 
 __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
 
@@ -90,6 +90,9 @@ def find_shots(
     idle = idle or Idle.at_first(len(array.sensor_ids))
     window = open_window(picks, array, air, settings, horizon_s, decided)
     found, after = _find(window, decided, thorough=thorough)
+    if thorough and (learned := _learned_air(found, picks, array, air, settings)) is not None:
+        again = _find(window.in_air(learned), decided, thorough=thorough)
+        found, after = max((found, after), again, key=lambda one: sum(shot.surplus for shot in one[0]))
     if thorough and found and in_flight(window) >= STACK_FLIGHT:
         window = replace(window, mean=after.mean, precision=after.precision)
         found = _reconsidered(window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings))
@@ -118,8 +121,7 @@ def _reconsidered(
     count = 0
     for _ in range(AGAIN):
         if (air := learn(found)) is not None:
-            mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
-            window = replace(window, mean=mean, precision=precision)
+            window = window.in_air(air)
         now = window.foreseen([*decided, *found])
         bursts = _bursts(found)
         places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]))) is not None]

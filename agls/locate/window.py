@@ -276,6 +276,22 @@ class Window:
         _select.expect_echoes(self.start, self.t, taken, weight, self.echo_rate, ECHO_TAIL_S)
         return replace(self, taken=taken, weight=weight)
 
+    def in_air(self, air: Air) -> Window:
+        """Believe in another air.
+
+        Parameters
+        ----------
+        air : Air
+            The air.
+
+        Returns
+        -------
+        Window
+            The same picks.
+        """
+        mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
+        return replace(self, mean=mean, precision=precision)
+
     def foreseen(self, shots: Sequence[Found]) -> Window:
         """Weigh all picks anew, knowing what was found at last: what else is heard is echoes, and what comes anyway.
 
