@@ -115,6 +115,46 @@ def pattern(
 
 
 @kernel
+def masking(gap: float, variance: float) -> float:
+    """Say how likely a pick made its sensor deaf for a sound that was due.
+
+    Parameters
+    ----------
+    gap : float
+        How long after the sound was due the pick came [s].
+    variance : float
+        Of the time at which the sound was due [s2].
+
+    Returns
+    -------
+    float
+        Probability that the sound came after the pick, and no later than the sensor was deaf.
+    """
+    if gap < -DEAD_S:
+        return 0.0
+    return 0.5 * math.erfc(gap / math.sqrt(2.0 * variance))
+
+
+@kernel
+def silence(miss: float, masked: float) -> float:
+    """Score hearing nothing of a sound where the sensor may have been deaf for the moment.
+
+    Parameters
+    ----------
+    miss : float
+        Log-probability to miss it otherwise.
+    masked : float
+        Probability that the sensor was deaf.
+
+    Returns
+    -------
+    float
+        Log-probability.
+    """
+    return miss if masked == 0.0 else math.log(masked + (1.0 - masked) * math.exp(miss))
+
+
+@kernel
 def match(
     t0: float, delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, t: Floats, s: Floats,
     weight: Floats, used: Bools, horizon: float, enough: float, members: Ints,
@@ -151,28 +191,29 @@ def match(
     left = NATS_PER_SENSOR * delay.size
     for k in range(delay.size):
         due = t0 + delay[k]
-        value = miss[k] if due < horizon else 0.0
+        best, masked = NO_SCORE, 0.0
         members[k] = -1
         low, high = start[k], start[k + 1]
         if high > low:
             spread = sigma[k] * sigma[k]
             reach = GATE * math.sqrt(s[low] * s[low] + spread)
-            for q in range(first_after(t, low, high, due - reach), high):
-                if t[q] > due + reach:
-                    break
-                if used[q]:
-                    continue
-                variance = s[q] * s[q] + spread
+            for q in range(first_after(t, low, high, due - max(reach, DEAD_S)), high):
                 gap = t[q] - due
+                if gap > reach:
+                    break
+                variance = s[q] * s[q] + spread
+                masked = max(masked, masking(gap, variance))
+                if used[q] or gap < -reach:
+                    continue
                 gain = hit[k] + weight[q] - LOG_ROOT_2PI - 0.5 * (math.log(variance) + gap * gap / variance)
-                if gain > value:
-                    value = gain
+                if gain > best:
+                    best = gain
                     members[k] = q
-            if members[k] < 0 and value < 0.0:
-                # A sensor that has just reported something else is deaf for a moment: its silence says nothing.
-                q = first_after(t, low, high, due - DEAD_S)
-                if q < high and t[q] < due + reach:
-                    value = 0.0
+        value = silence(miss[k], masked) if due < horizon else 0.0
+        if best > value:
+            value = best
+        else:
+            members[k] = -1
         total += value
         left -= NATS_PER_SENSOR
         if total + left < enough:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from agls.locate._kernels import Floats
-from agls.locate._search import GATE, LOG_ROOT_2PI, NO_SCORE, Bools, Ints, match
+from agls.locate._search import GATE, LOG_ROOT_2PI, NO_SCORE, Bools, Ints, masking, match, silence
 from agls.locate.jit import kernel
 
 # So soon after a shot, from about its place and heard by so many fewer sensors, comes the echo of a near wall.
@@ -287,6 +287,8 @@ def _like_echo(members: Ints, direct: Ints, t: Floats, level: Floats, same: bool
 @kernel
 def _expect_echoes(q: int, past: int, t: Floats, weight: Floats, echo_rate: float, echo_tail_s: float) -> None:
     """Lower the weight of the picks that may be echoes of one."""
+    if echo_rate <= 0.0:
+        return
     for e in range(q + 1, past):
         lag = t[e] - t[q]
         if lag > TAILS * echo_tail_s:
@@ -297,9 +299,9 @@ def _expect_echoes(q: int, past: int, t: Floats, weight: Floats, echo_rate: floa
 @kernel
 def advantage(
     sensor: int, origins: Floats, delay: Floats, sigma: Floats, hit: Floats, miss: Floats, start: Ints, t: Floats,
-    s: Floats, weight: Floats, blocked: Bools, out: Floats,
+    s: Floats, weight: Floats, blocked: Bools, horizon: float, out: Floats, quiet: Floats,
 ) -> None:  # fmt: skip
-    """Compute what each shot would gain from each pick of one sensor, over hearing nothing there.
+    """Compute what each shot would gain from each pick of one sensor, over hearing nothing there, and what that costs.
 
     Parameters
     ----------
@@ -313,18 +315,49 @@ def advantage(
         As in `agls.locate._search.match`.
     blocked : numpy.ndarray, shape (n,)
         Picks not to be had.
+    horizon : float
+        As in `agls.locate._search.match`.
     out : numpy.ndarray, shape (k, picks of the sensor)
         Receives the gains [nats]; 0 where there is none.
+    quiet : numpy.ndarray, shape (k,)
+        Receives what hearing nothing counts.
     """
     for i in range(origins.size):
         due = origins[i] + delay[i, sensor]
+        masked = 0.0
         for q in range(start[sensor], start[sensor + 1]):
             variance = s[q] * s[q] + sigma[i, sensor] * sigma[i, sensor]
             gap = t[q] - due
             out[i, q - start[sensor]] = 0.0
+            masked = max(masked, masking(gap, variance))
             if not blocked[q] and gap * gap < GATE * GATE * variance:
                 gain = hit[i, sensor] + weight[q] - LOG_ROOT_2PI - 0.5 * (math.log(variance) + gap * gap / variance)
-                out[i, q - start[sensor]] = max(gain - miss[i, sensor], 0.0)
+                other = silence(miss[i, sensor], masking(gap, variance))
+                out[i, q - start[sensor]] = max(gain - other, 0.0)
+        quiet[i] = silence(miss[i, sensor], masked) if due < horizon else 0.0
+
+
+@kernel
+def echo_density(start: Ints, t: Floats, used: Bools, echo_tail_s: float, out: Floats) -> None:
+    """Compute how dense the echoes of explained picks are at each pick, if one followed each of them.
+
+    Parameters
+    ----------
+    start, t
+        As in `agls.locate._search.match`.
+    used : numpy.ndarray, shape (n,)
+        The picks that are explained.
+    echo_tail_s : float
+        Over what time echoes decay [s].
+    out : numpy.ndarray, shape (n,)
+        Receives the densities [1/s].
+    """
+    for k in range(start.size - 1):
+        now = 0.0
+        for q in range(start[k], start[k + 1]):
+            if q > start[k]:
+                now = (now + used[q - 1] / echo_tail_s) * math.exp((t[q - 1] - t[q]) / echo_tail_s)
+            out[q] = now
 
 
 @kernel

@@ -8,24 +8,20 @@ place stands out once delays are counted (`agls.locate._stack`); its shots follo
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from agls.locate import _search, _select, _stack
+from agls.locate import _search, _stack
 from agls.locate._kernels import Floats
-from agls.locate._search import Bools
-from agls.locate.choose import BURST_SHOTS, choose
+from agls.locate.choose import BURST_SHOTS, choose, share_out
 from agls.locate.picks import Array, Found
 from agls.locate.places import Place, pool
 from agls.locate.window import MARGIN_M, Window
 
 STACK_FLIGHT = 5.0  # sounds in flight from which no shot stands out alone
 STACKS = 8  # bursts looked for at most
-SWEEPS = 2  # of sharing out, after which hardly a pick changes hands
 GRID_COUNT = 150_000  # places that are looked at in a fraction of a second
 PEAKS, PEAK_CELLS = 10, 3_000  # peaks that are tried, among so many of the highest places
 GRID_STEP = 1.2  # of what arrivals resolve: no peak falls between
@@ -77,7 +73,7 @@ def find_bursts(window: Window, known: list[Found]) -> tuple[list[Found], Window
     found = list(chain.from_iterable(shots))
     if len(places) > 1:
         rows = [(place, shot) for place, own in zip(places, shots, strict=True) for shot in own]
-        found = _shared_out(start.explained(start.picks_of(known + found)), rows, start.picks_of(known))
+        found = share_out(start.explained(start.picks_of(known + found)), rows, start.picks_of(known))
     return found, start.explained(start.picks_of(known + found))
 
 
@@ -96,49 +92,18 @@ def _alone_nats(window: Window, shots: list[Found]) -> float:
     return total
 
 
-def _shared_out(window: Window, rows: Sequence[tuple[Place, Found]], blocked: Bools) -> list[Found]:
-    """Share the picks out anew among the shots of several bursts, so that all together gain most at each sensor.
-
-    Taken one by one, the first burst has taken some picks that fit the others better.
-    """
-    delay, sigma = np.array([place.delay for place, _ in rows]), np.array([place.sigma for place, _ in rows])
-    hit, miss = np.array([place.hit for place, _ in rows]), np.array([place.miss for place, _ in rows])
-    origins = np.array([shot.origin_s for _, shot in rows]) - window.reference_s
-    members = np.full(delay.shape, -1, dtype=np.int64)
-    for _ in range(SWEEPS):
-        for k in range(delay.shape[1]):
-            first, past = window.start[k], window.start[k + 1]
-            gain = np.empty((len(rows), past - first))
-            _select.advantage(
-                k, origins, delay, sigma, hit, miss, window.start, window.t, window.s, window.weight, blocked, gain
-            )
-            mine, theirs = linear_sum_assignment(gain, maximize=True)
-            members[:, k] = -1
-            good = gain[mine, theirs] > 0
-            members[mine[good], k] = theirs[good] + first
-        for i, row in enumerate(members):
-            heard = row >= 0
-            if heard.any():
-                origins[i] = np.mean(window.t[row[heard]] - delay[i, heard])
-    return [
-        window.found(place.theta, float(origins[i]), members[i], shot.score, place.cost)
-        for i, (place, shot) in enumerate(rows)
-        if (members[i] >= 0).sum() >= window.fewest
-    ]
-
-
 def in_flight(window: Window) -> float:
     """Say how many sounds are on their way past a sensor at a time: from few, shots stand out alone.
 
     Parameters
     ----------
     window : Window
-        The picks.
+        The picks; those explained do not count.
 
     Returns
     -------
     float
-        Unexplained picks per sensor in the time sound takes over the array.
+        Sounds between one end of the array and the other.
     """
     free = window.t[~window.taken]
     if free.size == 0:

@@ -16,6 +16,7 @@ from scipy.special import betaln
 from agls.locate import _search, _select
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
 from agls.locate._search import GATE, Ints
+from agls.locate.solve import MIN_ARRIVALS, Air, Height, Solution, solve
 from agls.locate.window import Window
 
 LEAST_NATS = 4.0  # below this nothing is worth looking at
@@ -157,12 +158,12 @@ def _learned(
     """
     m = len(delay)
     mean_delay, heard = np.empty(m), np.empty(m, dtype=np.int64)
-    _select.average_pattern(members, len(origins), window.t, delay, origins.copy(), mean_delay, heard)
+    moments = origins.copy()
+    _select.average_pattern(members, len(origins), window.t, delay, moments, mean_delay, heard)
     known = np.flatnonzero(heard > 0)
     px, py, pz = (axis[known] for axis in window.array.columns_m)
     spread = np.sqrt(window.path_s**2 + window.pick_s**2 / heard[known])
-    fitted = theta.copy()
-    fitted[2] = 0.0
+    fitted = _located(window, known, mean_delay[known], spread, theta)
     weights, residuals = np.empty(len(known)), np.empty(len(known))
     refine(
         px, py, pz, mean_delay[known], spread, fitted, window.mean_at(theta), window.precision, GATE, PARAMETERS,
@@ -183,3 +184,23 @@ def _learned(
         sigma,
         float(0.5 * (off**2).sum() + np.log(np.maximum(spread[trusted] / sigma[often], 1.0)).sum()),
     )
+
+
+def _located(window: Window, known: Ints, delay: Floats, spread: Floats, theta: Floats) -> Floats:
+    """Locate a place by its pattern alone: a start near by would be held by the delays that are another shooter's."""
+    start = theta.copy()
+    start[2] = 0.0
+    mean = window.mean_at(theta)
+    sigma_z, sigma_c, sigma_w = (window.precision[3:6] ** -0.5).tolist()
+    air = Air(float(mean[4]), float(mean[5]), float(mean[6]), sigma_c, sigma_w)
+    if len(known) <= MIN_ARRIVALS + 1:
+        return start
+    positions = np.column_stack(window.array.columns_m)[known]
+    found = solve(positions, delay, spread, air, Height(float(mean[3]), sigma_z))
+    if not isinstance(found, Solution):
+        return start
+    moved = found.air
+    return np.array(
+        [found.x_m, found.y_m, found.origin_s * REFERENCE_SPEED_M_S, found.z_m, moved.sound_speed_m_s, moved.east_m_s,
+         moved.north_m_s]
+    )  # fmt: skip

@@ -8,7 +8,7 @@ competes for the picks that are left, twice, as the second time more is known to
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -19,19 +19,21 @@ from agls.locate import _search
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
 from agls.locate._search import Bools, Ints
 from agls.locate._shock import SHOCK
-from agls.locate.burst import find_bursts
-from agls.locate.choose import choose
+from agls.locate.burst import find_bursts, in_flight
+from agls.locate.choose import BURST_SHOTS, choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
 from agls.locate.shock import find_rifles, may_hold_rifles
 from agls.locate.solve import Air, Solution, solve
-from agls.locate.window import ECHO_RATE, Window, open_window
+from agls.locate.window import BURST_S, ECHO_RATE, Window, open_window
 
 __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
 
 TRIPLES = 1500  # tried at each pick: in dense fire the nearest sensors' are enough
 CLEAR_NATS = 10.0  # a shot that brings so much more than it must is not made of others' picks
 SLOWEST_SHARE = 0.9  # of the sound speed, with all winds against it
+DENSE_FLIGHT = 12.0  # sounds in flight from which what is found first is mostly made of others' picks
+AGAIN, MORE = 6, 1.03  # so often what is explained tells more of what else is heard, or until it explains hardly more
 POOL_M = 6.0  # proposals this near each other may be one place,
 POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
 # Not knowing the air blurs a second's delay; where that is so much more than an arrival's sigma, learn it from so many
@@ -91,20 +93,20 @@ def find_shots(
     if len(picks.toa_s) < settings.min_sensors_count or len(array.sensor_ids) < settings.min_sensors_count:
         return []
     idle = idle or Idle.at_first(len(array.sensor_ids))
-    found = _find(picks, array, air, settings, horizon_s, decided, thorough, idle)
-    learned = _learned_air(found, picks, array, air, settings) if thorough else None
-    if learned is None:
-        return found
-    again = _find(picks, array, learned, settings, horizon_s, decided, thorough, idle)
-    return max(found, again, key=lambda shots: sum(shot.surplus for shot in shots))
-
-
-def _find(
-    picks: Picks, array: Array, air: Air, settings: Locating, horizon_s: float, decided: Sequence[Found],
-    thorough: bool, idle: Idle,
-) -> list[Found]:  # fmt: skip
-    """Find shots under one prior of the air."""
     window = open_window(picks, array, air, settings, horizon_s, decided)
+    found, after = _find(window, decided, thorough=thorough)
+    if thorough and (learned := _learned_air(found, picks, array, air, settings)) is not None:
+        again = _find(window.in_air(learned), decided, thorough=thorough)
+        found, after = max((found, after), again, key=lambda one: sum(shot.surplus for shot in one[0]))
+    if thorough and found and in_flight(window) >= DENSE_FLIGHT:
+        window = replace(window, mean=after.mean, precision=after.precision)
+        found = _reconsidered(window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings))
+    found = _without_repeated_echoes(found, decided)
+    return _unlikely_by_chance(found, window, decided, idle)
+
+
+def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[list[Found], Window]:
+    """Find shots, those that are certain first."""
     shots = list(decided)
     steps = (_rifles, _clear, find_bursts, _competing, _competing) if thorough else (_rifles, _clear, _competing)
     for search in steps:
@@ -114,8 +116,47 @@ def _find(
         shots += more
         if more:
             window = replace(window, doubt_nats=BESIDE_BURST_NATS if search is find_bursts else 0.0)
-    found = _without_repeated_echoes(shots[len(decided) :], decided)
-    return _unlikely_by_chance(found, window, decided, idle)
+    return shots[len(decided) :], window
+
+
+def _reconsidered(
+    window: Window, found: list[Found], decided: Sequence[Found], learn: Callable[[list[Found]], Air | None]
+) -> list[Found]:
+    """Let all shots compete anew, now that it is known what else is heard: hardly anything, once most is explained."""
+    thetas: Floats | None = None
+    count = 0
+    for _ in range(AGAIN):
+        if (air := learn(found)) is not None:
+            window = window.in_air(air)
+        now = window.foreseen([*decided, *found])
+        bursts = _bursts(found)
+        places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]))) is not None]
+        if thetas is None:
+            settled = [shot for burst in bursts if len(burst) >= BURST_SHOTS for shot in burst]
+            thetas, _, scores, _, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
+            thetas = thetas[scores > LEAST_NATS]
+        cost = now.cost_nats(1) - _crowd_nats(now, found)
+        places += [alone(now, theta, cost) for theta in thetas]
+        found, _ = choose(now, places, decided, share=True)
+        explained = sum(len(shot.members) for shot in found)
+        if explained <= MORE * count:
+            break
+        count = explained
+    return found
+
+
+def _bursts(found: list[Found]) -> list[list[Found]]:
+    """Put together the shots of each place that fired more than once."""
+    by_place: dict[tuple[float, float, float], list[Found]] = {}
+    for shot in found:
+        by_place.setdefault(shot.place_m, []).append(shot)
+    return [burst for burst in by_place.values() if len(burst) > 1]
+
+
+def _crowd_nats(window: Window, found: list[Found]) -> float:
+    """Say how much less a shot need bring where so many are fired that one more is no surprise."""
+    alone_count = len(found) - sum(map(len, _bursts(found)))
+    return math.log(max(alone_count * BURST_S / max(float(np.ptp(window.t)), BURST_S), 1.0))
 
 
 def _unlikely_by_chance(found: list[Found], window: Window, decided: Sequence[Found], idle: Idle) -> list[Found]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ import numpy as np
 from agls.config import Locating
 from agls.locate import _select
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
-from agls.locate._search import TABLE, Bools, Ints
+from agls.locate._search import DEAD_S, GATE, TABLE, Bools, Ints
 from agls.locate._shock import SHOCK
 from agls.locate.picks import Array, Found, Picks
 from agls.locate.solve import Air, Height, prior
@@ -30,6 +30,10 @@ HALF_RANGE_SHARE = 0.45  # of the maximum range: where half of the sensors still
 STEEPNESS = 4.0  # of the fall of hearing about there, so that at the maximum range hardly any do
 ECHO_RATE = 1.7  # echoes per direct arrival in a city (63 % of the Pittsburgh pulses are not direct)
 ECHO_TAIL_S = 0.3  # over what time they decay
+# As much as so many shots heard or missed by a sensor about there, within such a share of the half range.
+HEARING_COUNT, HEARING_SHARE = 10.0, 0.2
+MIXTURE_ROUNDS = 8  # after which the shares of echoes and of what comes anyway hardly change
+RATE_COUNT = 20.0  # arrivals that must be seen before their echoes count for more than those of other cities
 BURST_S = 4.0  # shots are asked for within so long of each other
 MARGIN_M = 200.0  # and within so far of the sensors
 ORIGIN_SIGMAS = 2.5  # the root of two pi: how wide a Gaussian is as a box
@@ -77,6 +81,8 @@ class Window:
         Echoes that follow a direct arrival here.
     doubt_nats : float
         What any place must bring more than usual.
+    reached_m : numpy.ndarray, shape (k, 2)
+        How far shots found here were from sensors [m], and whether these heard them (1 or 0).
     """
 
     array: Array
@@ -100,6 +106,7 @@ class Window:
     fewest: int
     echo_rate: float = ECHO_RATE
     doubt_nats: float = 0.0
+    reached_m: Floats = field(default_factory=lambda: np.empty((0, 2)))
 
     @cached_property
     def pick_s(self) -> float:
@@ -158,6 +165,10 @@ class Window:
         half_m = HALF_RANGE_SHARE * self.max_range_m
         distance = (np.arange(TABLE) + 0.5) * step_m
         heard = DETECT_BEST / (1.0 + np.exp(np.minimum(STEEPNESS * (distance - half_m) / half_m, 50.0)))
+        if len(self.reached_m):
+            near = np.exp(-0.5 * ((distance[:, None] - self.reached_m[:, 0]) / (HEARING_SHARE * half_m)) ** 2)
+            told = near @ self.reached_m[:, 1]
+            heard = (HEARING_COUNT * heard + told) / (HEARING_COUNT + near.sum(axis=1))
         return np.log(heard), np.log1p(-heard), step_m
 
     def theta_of(self, shot: Found) -> Floats:
@@ -265,10 +276,68 @@ class Window:
         Window
             The same picks, weighed anew.
         """
-        weight = _log_rarity(self.t, self.start, taken) + self.heard
+        weight = self.heard - np.log(_density(self.t, self.start, (~taken).astype(np.float64)))
         # What follows an N-wave is the blast.
         _select.expect_echoes(self.start, self.t, taken & (self.wave != SHOCK), weight, self.echo_rate, ECHO_TAIL_S)
         return replace(self, taken=taken, weight=weight)
+
+    def in_air(self, air: Air) -> Window:
+        """Believe in another air.
+
+        Parameters
+        ----------
+        air : Air
+            The air.
+
+        Returns
+        -------
+        Window
+            The same picks.
+        """
+        mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
+        return replace(self, mean=mean, precision=precision)
+
+    def foreseen(self, shots: Sequence[Found]) -> Window:
+        """Weigh all picks anew, knowing what was found at last: what else is heard is echoes, and what comes anyway.
+
+        How much of either, and how far a shot is heard, is learned from these shots and the picks they leave over.
+
+        Parameters
+        ----------
+        shots : sequence of Found
+            The shots found at last.
+
+        Returns
+        -------
+        Window
+            The same picks, weighed anew, those explained as free as before; no further echoes are expected in it.
+        """
+        explained = self.picks_of(shots)
+        after = np.empty(len(self.t))
+        _select.echo_density(self.start, self.t, explained, ECHO_TAIL_S, after)
+        free, rate = ~explained, ECHO_RATE
+        share = np.zeros(len(self.t))  # of each pick, as an echo
+        for _ in range(MIXTURE_ROUNDS):
+            anyway = _density(self.t, self.start, free * (1.0 - share))
+            share = rate * after / (anyway + rate * after)
+            rate = (share[free].sum() + ECHO_RATE * RATE_COUNT) / (explained.sum() + RATE_COUNT)
+        weight = self.heard - np.log(anyway + rate * after)
+        return replace(self, weight=weight, echo_rate=0.0, reached_m=self._reached_m(shots))
+
+    def _reached_m(self, shots: Sequence[Found]) -> Floats:
+        """List how far shots were from the sensors that heard them, and from those that could have and did not."""
+        rows = []
+        surest = sorted(shots, key=lambda shot: -shot.surplus)[: (len(shots) + 1) // 2]  # the rest may be others' picks
+        for shot in surest:
+            members = self.members_of(shot)
+            apart_m = np.linalg.norm(self.array.positions_m - np.array(shot.place_m), axis=1)
+            due = shot.origin_s - self.reference_s + apart_m / self.speed_m_s
+            for k in range(len(members)):
+                own = self.t[self.start[k] : self.start[k + 1]]
+                deaf = np.searchsorted(own, due[k] + GATE * self.sigma_s) - np.searchsorted(own, due[k] - DEAD_S)
+                if members[k] >= 0 or (deaf == 0 and due[k] < self.horizon_s):
+                    rows.append((apart_m[k], float(members[k] >= 0)))
+        return np.array(rows).reshape(-1, 2)
 
     def found(self, theta: Floats, origin_s: float, members: Ints, score: float, cost: float) -> Found:
         """Write a shot in the terms of the picks given.
@@ -351,13 +420,13 @@ def open_window(
     return window.explained(window.picks_of(decided))
 
 
-def _log_rarity(t: Floats, start: Ints, explained: Bools) -> Floats:
-    """Take the negative logarithm of how many other unexplained picks a second there are around each, at its sensor."""
-    weight = np.empty(len(t))
+def _density(t: Floats, start: Ints, count: Floats) -> Floats:
+    """Count how many other picks a second there are around each at its sensor, each pick for so much."""
+    density = np.empty(len(t))
     for first, past in pairwise(start):
-        own = t[first:past]
-        rest = own[~explained[first:past]]
-        around = np.searchsorted(rest, own + DENSITY_WINDOW_S / 2) - np.searchsorted(rest, own - DENSITY_WINDOW_S / 2)
-        others = np.maximum(around - ~explained[first:past], 0)
-        weight[first:past] = -np.log((others + DENSITY_FLOOR_COUNT) / DENSITY_WINDOW_S)
-    return weight
+        own, mass = t[first:past], count[first:past]
+        total = np.concatenate([[0.0], np.cumsum(mass)])
+        low, high = (np.searchsorted(own, own + side * DENSITY_WINDOW_S / 2) for side in (-1, 1))
+        others = np.maximum(total[high] - total[low] - mass, 0.0)
+        density[first:past] = (others + DENSITY_FLOOR_COUNT) / DENSITY_WINDOW_S
+    return density
