@@ -178,6 +178,8 @@ def search(
             misfits[k] = now
             theta[:] = slow
     if count == 0:
+        if _in_a_row(px, py):
+            return 0
         # Just out of what still air allows no three arrivals meet, far off or in a wind: all of them may.
         _ring_start(px, py, t, mean, thetas[0])
         refine(px, py, pz, t, s, thetas[0], mean, precision, OPEN_GATE, PARAMETERS, weights, residuals)
@@ -311,6 +313,16 @@ def _refused(weights: Floats) -> int:
     for i in range(weights.size):
         count += weights[i] < 0.5
     return count
+
+
+@kernel
+def _in_a_row(px: Floats, py: Floats) -> bool:
+    """Tell whether sensors stand in a row, which cannot tell one side from the other."""
+    xx, xy, yy = 0.0, 0.0, 0.0
+    for i in range(px.size):
+        dx, dy = px[i] - px[0], py[i] - py[0]
+        xx, xy, yy = xx + dx * dx, xy + dx * dy, yy + dy * dy
+    return xx * yy - xy * xy <= 1e-6 * (xx + yy) ** 2
 
 
 @kernel
