@@ -16,13 +16,13 @@ from __future__ import annotations
 import hashlib
 import math
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
 from agls.config import SiteConfig
-from agls.locate._kernels import Floats
 from agls.locate._shock import MUZZLE, SHOCK
 from agls.locate.clocks import Suspect
 from agls.locate.evidence import fuse, probability
@@ -267,16 +267,8 @@ class Associator:
             return []
         reference_ns = window[0].toa_ns
         rows = window + [held for group in self.past for held in group.members]
-        sensor = np.array([held.sensor for held in rows], dtype=np.int64)
-        late_s, clock_s = self.slow.clocks.known(sensor)
-        toa_s = np.array([(held.toa_ns - reference_ns) / NS_PER_S for held in rows]) - late_s
-        sigma_s = np.hypot(np.array([held.detection.toa_sigma_s for held in rows]), self.survey_s[sensor])
-        sigma_s = np.hypot(sigma_s, clock_s)
+        picks = self._picks(rows, reference_ns)
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
-        level_db = np.array([math.nan if one.detection.level_db is None else one.detection.level_db for one in rows])
-        llr = np.array([one.detection.llr.get("gunshot", 0.0) for one in rows])
-        wave = np.array([WAVES[one.detection.wave] for one in rows], dtype=np.int64)
-        picks = Picks(sensor, toa_s, sigma_s, level_db, llr, wave)
         decided = _decided(self.past, len(window), reference_ns)
         found = find_shots(
             picks, self.array, self.slow.air, self.settings, horizon_s, decided, thorough=thorough, idle=self.idle
@@ -310,24 +302,20 @@ class Associator:
 
     def _locate(self, group: _Group, now_ns: int, *, final: bool) -> list[Shot | Rejection]:
         """Locate one group of detections, and learn from it once it is decided."""
-        sensors = np.array([held.sensor for held in group.members])
-        late_s, clock_s = self.slow.clocks.known(sensors)
-        toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in group.members]) - late_s
-        pick_s = np.hypot(np.array([held.detection.toa_sigma_s for held in group.members]), self.survey_s[sensors])
-        pick_s = np.hypot(pick_s, clock_s)
-        sigma_s = np.hypot(pick_s, self.slow.path_sigma_s)
+        picks = self._picks([*group.members, *group.shocks], group.reference_ns)
+        count = len(group.members)
+        sensors, toa_s, pick_s = picks.sensor[:count], picks.toa_s[:count], picks.sigma_s[:count]
         positions_m = self.array.positions_m[sensors]
-        gate = LOCATE_GATE if len(sensors) >= MANY else FEW_GATE
-        air = self.slow.air
+        air, path_s = self.slow.air, self.slow.path_sigma_s
+        sigma_s = np.hypot(pick_s, path_s)
+        gate = LOCATE_GATE if count >= MANY else FEW_GATE
         solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
         if isinstance(solution, Solution):
             air, path_s = self.slow.expected(solution, positions_m, sigma_s, pick_s)
             sigma_s = np.hypot(pick_s, path_s)
             solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
         if group.shocks and isinstance(solution, Solution):
-            solution = solve_rifle(
-                self.array, group.found, self._picks(group, pick_s), air, self.slow.path_sigma_s, len(sensors)
-            )
+            solution = solve_rifle(self.array, group.found, picks, air, path_s, count)
         first = group.members[0].detection
         if isinstance(solution, NoSolution):
             return [_rejected(solution.reason, first, f"{len(group.members)} detections agreed")]
@@ -345,18 +333,16 @@ class Associator:
         suspects = self.slow.feed(solution, sensors, positions_m, sigma_s, pick_s, shot.origin_ns)
         return [shot, *(self._suspected(suspect) for suspect in suspects)]
 
-    def _picks(self, group: _Group, pick_s: Floats) -> Picks:
-        """Write a shot's blasts and N-waves as picks."""
-        rows = group.members + group.shocks
+    def _picks(self, rows: Sequence[_Held], reference_ns: int) -> Picks:
+        """Write detections as picks: less what a clock is known to be late, and as unsure as survey and clock are."""
+        said = [held.detection for held in rows]
         sensor = np.array([held.sensor for held in rows], dtype=np.int64)
         late_s, clock_s = self.slow.clocks.known(sensor)
-        toa_s = np.array([(held.toa_ns - group.reference_ns) / NS_PER_S for held in rows]) - late_s
-        shock_s = np.array([held.detection.toa_sigma_s for held in group.shocks])
-        first = len(group.members)
-        shock_s = np.sqrt(shock_s**2 + self.survey_s[sensor[first:]] ** 2 + clock_s[first:] ** 2)
-        sigma_s = np.concatenate([pick_s, shock_s])
-        wave = np.array([WAVES[held.detection.wave] for held in rows], dtype=np.int64)
-        return Picks(sensor, toa_s, sigma_s, wave=wave)
+        toa_s = np.array([(held.toa_ns - reference_ns) / NS_PER_S for held in rows]) - late_s
+        sigma_s = np.sqrt(np.array([one.toa_sigma_s for one in said]) ** 2 + self.survey_s[sensor] ** 2 + clock_s**2)
+        level_db = np.array([math.nan if one.level_db is None else one.level_db for one in said])
+        llr = np.array([one.llr.get("gunshot", 0.0) for one in said])
+        return Picks(sensor, toa_s, sigma_s, level_db, llr, np.array([WAVES[one.wave] for one in said], dtype=np.int64))
 
     def _no_ellipse(self, solution: Solution, right: int) -> bool:
         """Say whether few sensors, or a place outside them, make a region that no ellipse describes."""
