@@ -22,6 +22,7 @@ from agls.replay.csv_rows import Row, read_rows
 from calibration.bundle import Network, Picks, Shots, flight_s, indices, same_places
 
 LATEST_NS = UtcNs(4_102_444_800 * NS_PER_S)  # the year 2100
+AIR_SIGMAS = 2.0  # so many standard deviations of the feed a shot's own air may be off
 MATCH_S = 0.04  # a detection this near where a located shot predicts it may be of it (paths scatter by up to 10 ms)
 LIKE_M = 25.0  # shots nearer than this share their paths
 HEIGHT_SIGMA_M = 3.0  # of a shot that nobody surveyed
@@ -243,11 +244,13 @@ def _matched(shot: str, known: Known, heard: Mapping[str, Sequence[Detection]], 
     air = network.air
     wind = np.array([air.east_m_s, air.north_m_s, 0.0])
     flights, _ = flight_s(network.positions_m - np.array(known.place_m), air.sound_speed_m_s, wind)
+    # The shot was located in the air that the hub had learned; the feed's bends delays by what it does not know.
+    doubt = AIR_SIGMAS * math.hypot(air.sound_speed_sigma_m_s, air.wind_sigma_m_s) / air.sound_speed_m_s
     matched = []
-    for sensor_id, flight in zip(network.sensor_ids, (flights + network.offsets_s).tolist(), strict=True):
-        due_ns = (known.origin_ns or 0) + round(flight * NS_PER_S)
+    for sensor_id, flight, late in zip(network.sensor_ids, flights.tolist(), network.offsets_s.tolist(), strict=True):
+        due_ns = (known.origin_ns or 0) + round((flight + late) * NS_PER_S)
         near = min(heard.get(sensor_id, ()), key=lambda one: abs(one.toa_ns - due_ns), default=None)
-        if near is not None and abs(near.toa_ns - due_ns) < MATCH_S * NS_PER_S:
+        if near is not None and abs(near.toa_ns - due_ns) < (MATCH_S + doubt * flight) * NS_PER_S:
             matched.append(Arrival(shot, sensor_id, near.toa_ns, near.toa_sigma_s))
     return matched
 
