@@ -46,11 +46,14 @@ LONE_NATS, TRIPLE, LONE_LEAST, LONE_MOST = 12.0, 3.0, 2.0, 16.0
 ALONG_S = 5.0  # shots so near in time come along with each other
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
 PLACES_FIRST = 2  # places that are tried as a whole before all compete
+ECHO_ARRIVALS = 10.0  # a city's rate of echoes counts as much as so many arrivals
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
-ECHO_PRIOR = 10.0  # the rate of a city counts as much as so many arrivals heard here
 ECHO_LAG_S = 1.0  # an echo's lag is short,
 SAME_LAG_S = 0.0015  # the same each time,
 ECHO_SHARE = 0.85  # and fewer sensors hear it
+
+
+_Step = Callable[[Window, list[Found]], tuple[list[Found], Window]]
 
 
 def find_shots(
@@ -106,9 +109,17 @@ def find_shots(
 
 
 def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[list[Found], Window]:
+    """Find shots; what looks like a blast and its bullet may be a burst, so whatever explains more decides."""
+    steps = (_clear, find_bursts, _competing, _competing) if thorough else (_clear, _competing)
+    plan = _in_steps(window, decided, (_rifles, *steps))
+    if not any(shot.shocks for shot in plan[0]):
+        return plan
+    return max(plan, _in_steps(window, decided, steps), key=lambda one: sum(shot.surplus for shot in one[0]))
+
+
+def _in_steps(window: Window, decided: Sequence[Found], steps: Sequence[_Step]) -> tuple[list[Found], Window]:
     """Find shots, those that are certain first."""
     shots = list(decided)
-    steps = (_rifles, _clear, find_bursts, _competing, _competing) if thorough else (_rifles, _clear, _competing)
     for search in steps:
         if (~window.taken).sum() < window.fewest:
             break
@@ -231,34 +242,54 @@ def _competing(window: Window, known: list[Found]) -> tuple[list[Found], Window]
     places = _proposed(window)
     if not places:
         return [], window
-    _, after = choose(window, places, known)
-    window = replace(window, echo_rate=_echo_rate(window, after.taken))
-    first = sorted((place for place in places if len(place.origins) > 1), key=lambda place: -place.worth)
-    plans = [choose(window, places, known)]
-    plans += [_place_first(window, place, places, known) for place in first[:PLACES_FIRST]]
-    return max(plans, key=lambda plan: sum(shot.surplus for shot in plan[0]))
+    found, after = choose(window, places, known)
+    rate = _echo_rate(window, after.taken)
+    if rate > window.echo_rate:
+        window = replace(window, echo_rate=rate)
+        found, after = choose(window, places, known)
+    quiet = replace(window, echo_rate=min(_echo_rate(window, after.taken, ECHO_ARRIVALS), window.echo_rate))
+    own = _of_bursts(_best_plan(quiet, places, known), _apart_m(window))
+    if not own:
+        return found, after
+    rest, after = choose(window.explained(window.picks_of([*known, *own])), places, [*known, *own])
+    return sorted(own + rest, key=lambda shot: shot.origin_s), after
 
 
-def _place_first(window: Window, place: Place, places: list[Place], known: list[Found]) -> tuple[list[Found], Window]:
-    """Take all shots of one place first, and let the others compete for what is left.
+def _of_bursts(shots: list[Found], apart_m: float) -> list[Found]:
+    """Take the shots that others were fired beside: bursts, however short."""
+    places = np.array([shot.place_m[:2] for shot in shots]).reshape(-1, 2)
+    near = np.hypot(*(places[:, None] - places).transpose(2, 0, 1)) < apart_m
+    return [shot for shot, beside in zip(shots, near.sum(axis=1), strict=True) if beside > 1]
+
+
+def _best_plan(window: Window, places: list[Place], known: list[Found]) -> list[Found]:
+    """Let all shots compete, or take a place's shots first and let the others compete, whichever explains most.
 
     Best first, a shot of a burst that happens to fit well alone takes picks of its neighbours, and no likelihood
     of the burst is ever seen.
     """
-    own, after = choose(window, [place], known)
-    rest, after = choose(after, places, [*known, *own])
-    return sorted(own + rest, key=lambda shot: shot.origin_s), after
+    first = sorted((place for place in places if len(place.origins) > 1), key=lambda place: -place.worth)
+    if not first:
+        return []
+    plans = [choose(window, places, known)[0]]
+    for place in first[:PLACES_FIRST]:
+        own, after = choose(window, [place], known)
+        plans.append(own + choose(after, places, [*known, *own])[0])
+    return max(plans, key=lambda plan: sum(shot.surplus for shot in plan))
 
 
-def _echo_rate(window: Window, used: Bools) -> float:
-    """Learn how many unexplained picks follow a direct arrival here, beyond what comes anyway: a street or a field."""
+def _echo_rate(window: Window, used: Bools, prior: float = 0.0) -> float:
+    """Count the unexplained picks that follow a direct arrival here, beyond what comes anyway.
+
+    A city's rate counts as much as some arrivals heard here.
+    """
     after = before = 0
     for first, past in pairwise(window.start):
         blast = used[first:past] & (window.wave[first:past] != SHOCK)
         own, rest = window.t[first:past][blast], window.t[first:past][~used[first:past]]
         after += int((np.searchsorted(rest, own + ECHO_SPAN_S) - np.searchsorted(rest, own)).sum())
         before += int((np.searchsorted(rest, own) - np.searchsorted(rest, own - ECHO_SPAN_S)).sum())
-    return (max(after - before, 0) + ECHO_PRIOR * ECHO_RATE) / (int(used.sum()) + ECHO_PRIOR)
+    return (max(after - before, 0) + prior * ECHO_RATE) / max(int(used.sum()) + prior, 1.0)
 
 
 def _proposed(window: Window) -> list[Place]:
@@ -268,7 +299,7 @@ def _proposed(window: Window) -> list[Place]:
     thetas = thetas[order]
     cost = window.cost_nats(1)
     places = [alone(window, theta, cost) for theta in thetas]
-    apart_m = max(POOL_M, POOL_PATHS * window.path_s * window.speed_m_s)
+    apart_m = _apart_m(window)
     grouped = np.zeros(len(thetas), dtype=np.bool_)
     for i, theta in enumerate(thetas):
         if grouped[i]:
@@ -279,6 +310,11 @@ def _proposed(window: Window) -> list[Place]:
             place = pool(window, theta)
             places += [place] if place is not None else []
     return places
+
+
+def _apart_m(window: Window) -> float:
+    """Say how far apart shots from one place may seem."""
+    return max(POOL_M, POOL_PATHS * window.path_s * window.speed_m_s)
 
 
 def _proposals(window: Window, clear_nats: float = math.inf) -> tuple[Floats, Ints, Floats, Bools, Bools]:
