@@ -78,6 +78,7 @@ class Ways(Table, frozen=True, kw_only=True):
     """
 
     loss_db: Annotated[float, Meta(ge=0, le=60, description="level lost to buildings on the way, mean")] = 12.0
+    loss_db_km: Annotated[float, Meta(ge=0, le=100, description="what each kilometre adds to that loss")] = 0.0
     loss_sigma_db: Annotated[float, Meta(ge=0, le=20, description="scatter of that loss")] = 5.0
     late_s: Annotated[
         float,
@@ -101,7 +102,10 @@ class Ways(Table, frozen=True, kw_only=True):
     echoes_count: Annotated[int, Meta(ge=0, le=50, description="echoes of each impulse at each sensor")] = 3
     echo_after_s: Annotated[float, Meta(gt=0, le=2, description="earliest echo after the first arrival")] = 0.02
     echo_until_s: Annotated[float, Meta(gt=0, le=5, description="latest echo after the first arrival")] = 0.6
-    echo_loss_db: Annotated[float, Meta(ge=0, le=60, description="least loss of a reflection")] = 6.0
+    echo_loss_db: Annotated[
+        float, Meta(ge=0, le=60, description="by how much echoes are weaker than what comes first, mean")
+    ] = 14.0
+    echo_sigma_db: Annotated[float, Meta(ge=0, le=20, description="scatter of that; some are louder")] = 6.0
 
 
 class Device(Table, frozen=True, kw_only=True):

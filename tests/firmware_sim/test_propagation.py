@@ -72,6 +72,24 @@ def test_levels_fall_as_a_sphere_spreads_and_air_swallows() -> None:
     assert 20 * np.log10(12) < levels_db[0] - levels_db[1] < 20 * np.log10(12) + 6
 
 
+def test_a_city_that_is_not_drawn_takes_more_on_a_longer_way() -> None:
+    lossy = changed(FIELD, ways=msgspec.structs.replace(DRY, loss_db=3.0, loss_db_km=20.0))
+    for ear, loss_db in zip(FIELD.sensor, (3.0 + 1.0, 3.0 + 12.0), strict=True):
+        open_db, lost_db = (ways(scene, ear, emissions(scene)[0])[0].level_db for scene in (FIELD, lossy))
+        assert open_db - lost_db == pytest.approx(loss_db, abs=0.1)
+
+
+def test_echoes_off_what_is_not_drawn_are_as_much_weaker_than_the_first_arrival_as_is_asked() -> None:
+    asked = msgspec.structs.replace(DRY, echoes_count=40, echo_loss_db=10.0, echo_sigma_db=0.0, loss_db=15.0)
+    scene = changed(FIELD, ways=asked)
+    found = ways(scene, scene.sensor[1], emissions(scene)[0])
+    echoes = [way for way in found if way.kind == "echo"]
+    assert len(echoes) == 40
+    for echo in echoes:
+        spread_db = 20 * np.log10(echo.length_m / found[0].length_m)
+        assert found[0].level_db - echo.level_db == pytest.approx(10.0 + spread_db, abs=0.5)
+
+
 def test_a_shooter_is_louder_in_front_than_behind_and_a_bystander_hears_between() -> None:
     ears = [Ear(sensor_id=name, x_m=x, y_m=y) for name, x, y in (("f", 0, 100), ("l", -100, 0), ("b", 0, -100))]
     aimed = changed(
