@@ -14,6 +14,7 @@ from firmware_sim.sources import Bang, Shooter
 DRY = Ways(
     late_s=0.0,
     gust_s=0.0,
+    fade_db=0.0,
     echoes_count=0,
     loss_db=0.0,
     loss_sigma_db=0.0,
@@ -147,6 +148,18 @@ def test_moving_air_makes_shots_of_a_place_differ_by_a_millisecond() -> None:
     delays_s = np.array([arrival_s(gusty, ear, made) - made.time_s for made in emissions(gusty)])
     assert delays_s.std() == pytest.approx(1e-3, rel=0.15)
     assert ways(gusty, ear, emissions(gusty)[3])[0].toa_s == arrival_s(gusty, ear, emissions(gusty)[3])
+
+
+def test_moving_air_makes_a_shot_louder_at_one_sensor_and_not_at_another_as_ways_tell_and_pressure_has() -> None:
+    one = msgspec.structs.replace(FIELD.shooter[0], rounds_count=100, cadence_s=1.0)
+    gusty = changed(FIELD, duration_s=300.0, shooter=(one,), ways=msgspec.structs.replace(DRY, fade_db=4.0))
+    told, had = (np.empty((2, 100)) for _ in range(2))
+    for k, ear in enumerate(gusty.sensor):
+        told[k] = [ways(gusty, ear, made)[0].level_db for made in emissions(gusty)]
+        had[k] = [20 * np.log10(np.abs(sampled(pulse, 0.0)[1]).max()) for pulse in pulses(gusty, ear)]
+        assert told[k].std() == pytest.approx(np.hypot(4.0, 1.0), rel=0.2)
+        assert np.allclose(told[k] - told[k].mean(), had[k] - had[k].mean(), atol=0.05)
+    assert abs(np.corrcoef(told)[0, 1]) < 0.3
 
 
 def test_against_the_wind_sound_is_lost_in_a_shadow_and_with_it_is_not() -> None:
