@@ -192,7 +192,8 @@ def sorted_out(
     due_s = origins_s[:, None] + np.linalg.norm(sensors_m - [*place, 0.0], axis=1) / speed_m_s
     direct = _direct(by_pair, due_s, only_chosen=False)
     floor_db = _table(direct, shape, "floor_db")
-    quiet_db = np.nanmedian(_some(floor_db), axis=0)
+    quiet_db = middles(floor_db)
+    quiet_db = np.where(np.isfinite(quiet_db), quiet_db, np.nanmedian(quiet_db))
     return Heard(
         name=name,
         sensors=tuple(sensors),
@@ -232,9 +233,23 @@ def _echoes(by_pair: dict[tuple[int, int], list[Pulse]], direct: dict[tuple[int,
     return np.array(found).reshape(-1, 3)
 
 
-def _some(values: Floats) -> Floats:
-    """Fill columns without any value, whose median would be none."""
-    return np.where(np.isfinite(values).any(axis=0), values, np.nanmedian(values))
+def middles(values: Floats) -> Floats:
+    """Take the median of each column.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, shape (rows, columns)
+        With gaps that are not numbers.
+
+    Returns
+    -------
+    numpy.ndarray, shape (columns,)
+        Medians of what there is; nan where there is nothing.
+    """
+    ordered, count = np.sort(values, axis=0), np.isfinite(values).sum(axis=0)
+    columns = np.arange(values.shape[1])
+    low, high = ordered[np.maximum(count - 1, 0) // 2, columns], ordered[count // 2, columns]
+    return np.where(count > 0, (low + high) / 2, np.nan)
 
 
 def fitted(sensors_m: Floats, late_s: Floats, speed_m_s: float) -> tuple[Floats, Floats]:
@@ -263,7 +278,7 @@ def fitted(sensors_m: Floats, late_s: Floats, speed_m_s: float) -> tuple[Floats,
         away_m = np.linalg.norm(sensors_m[sensor] - [*theta[:2], 0.0], axis=1)
         return np.asarray((said_s - theta[2:][shot] / 1e3 - away_m / speed_m_s) * 1e3)
 
-    start = np.concatenate([np.zeros(2), 1e3 * np.nanmedian(_some(late_s.T).T, axis=1)])
+    start = np.concatenate([np.zeros(2), 1e3 * np.nan_to_num(middles(late_s.T))])
     best = least_squares(_left, start, loss="soft_l1", f_scale=1e3 * FIT_SCALE_S).x
     return best[:2], best[2:] / 1e3
 
@@ -359,7 +374,7 @@ def path_late_s(heard: Heard) -> Floats:
         Medians over shots, about their own median [s].
     """
     often = heard.found.sum(axis=0) >= FEWEST
-    middle = np.nanmedian(heard.late_s[:, often], axis=0)
+    middle = middles(heard.late_s[:, often])
     return np.asarray(middle - np.median(middle))
 
 
@@ -377,7 +392,7 @@ def shot_late_s(heard: Heard) -> Floats:
         Of all arrivals at those sensors [s].
     """
     often = heard.found.sum(axis=0) >= FEWEST
-    apart = heard.late_s[:, often] - np.nanmedian(heard.late_s[:, often], axis=0)
+    apart = heard.late_s[:, often] - middles(heard.late_s[:, often])
     return np.asarray(apart[np.isfinite(apart)])
 
 

@@ -156,9 +156,11 @@ def _levels(title: str, all_heard: Sequence[Heard], colour: str) -> Plot:
 def _shares(title: str, recorded: Sequence[Heard], cities: Sequence[Sequence[Heard]], saturated: bool) -> Plot:
     plot = Plot(title, "distance [m]", "share", (0, 1000), (0, 1.05))
     own = np.array([by_range(city, saturated) for city in cities])
+    there = np.isfinite(own).any(axis=0)
+    at_m, own = np.array(MIDDLES_M)[there], own[:, there]
     low, high = np.nanquantile(own, [0.025, 0.975], axis=0)
-    plot.band(MIDDLES_M, low, high, SIMULATED)
-    plot.line(MIDDLES_M, np.nanmean(own, axis=0), SIMULATED)
+    plot.band(at_m, low, high, SIMULATED)
+    plot.line(at_m, np.nanmean(own, axis=0), SIMULATED)
     plot.line(MIDDLES_M, by_range(recorded, saturated), RECORDED, width=2.4)
     for one in recorded:
         plot.dots(MIDDLES_M, by_range([one], saturated), RECORDED)
