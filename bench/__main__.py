@@ -44,6 +44,8 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("fleet", "bench.fleet:measure", 6, 0.5, "ten thousand nodes through mosquitto, every message accounted for"),
     ("survey", "bench.survey:measure", 2, 0.3, "sensors' places and clocks from test shots, and whether sigma is true"),
     ("simulator", "bench.simulator:measure", 2, 1, "how fast the simulated city is rendered, and what its scenes hold"),
+    ("physics", "bench.physics:measure", 12, 1, "the solver where the simulator's physics makes the arrivals"),
+    ("likeness", "bench.likeness:measure", 5, 2, "the simulated city beside the recorded one"),
     ("audio", "bench.pittsburgh:measure_audio", 2, 0, "live fire from audio"),
 )
 

@@ -3,7 +3,8 @@
 Twelve sensors at random in a square of 1 km, shots inside their hull. Sound goes through moist air with wind that is
 weaker near the ground and a temperature that changes with height, off the ground, and, where a row says so, late by the
 path term and round buildings. Each sensor picks the first way that stands out of its noise; each pick is blurred by
-0.5 ms, by the moving air's 1 ms and by the clock. The solver is told the survey, with its error, and a weather report wrong by 1 C and 1 m/s on each axis.
+0.5 ms, by the moving air's 1 ms and by the clock. The solver is told the survey, with its error, and a weather report
+wrong by 1 C and 1 m/s on each axis.
 """
 
 from __future__ import annotations
@@ -120,10 +121,14 @@ def city(world: World, seed: int) -> scenes.Scene:
     drawn = scenes.Ways(late_s=world.late_s, loss_db=3.0, echoes_count=0)
     return scenes.Scene(
         name="physics", seed=seed, duration_s=3_600.0, origin=Origin(latitude_deg=40.44, longitude_deg=-80.0),
-        sensor=tuple(scenes.Ear(sensor_id=f"s{k:02d}", x_m=x, y_m=y, z_m=z) for k, (x, y, z) in enumerate(stand.tolist())),
+        sensor=_ears(stand),
         shooter=tuple(_shooters(stand, houses, rng)), building=houses, air=air, told_weather=_told(air, rng),
         ways=drawn, device=scenes.Device(noise_db=NOISE_DB, sample_rate_hz=12_000),
     )  # fmt: skip
+
+
+def _ears(stand: Floats) -> tuple[scenes.Ear, ...]:
+    return tuple(scenes.Ear(sensor_id=f"s{k:02d}", x_m=x, y_m=y, z_m=z) for k, (x, y, z) in enumerate(stand.tolist()))
 
 
 def _air(world: World, rng: np.random.Generator) -> scenes.Air:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from firmware_sim.acoustics import Floats, peak_pa, sound_speed_m_s
 from firmware_sim.city import distance_m
-from firmware_sim.scene import Ear, Scene, generator
+from firmware_sim.scene import Ear, Scene, generator, street_noise_db
 from firmware_sim.sources import Noise
 from firmware_sim.ways import air_of
 
@@ -116,7 +116,7 @@ class Background:
             sounded_s = seconds - away_m / speed_m_s
         away_m = np.maximum(away_m, 1.0)
         level_db = noise.level_db - 20 * math.log10(float(away_m.min()))
-        if level_db < self._scene.device.noise_db + INAUDIBLE_DB:
+        if level_db < street_noise_db(self._scene, self._ear) + INAUDIBLE_DB:
             return np.zeros(frames, np.float32)
         on = (sounded_s >= noise.start_s) & (sounded_s < noise.end_s)
         random = generator(self._scene, "tone", noise.noise_id)
@@ -145,7 +145,7 @@ class _Diffuse:
 def _diffuse(scene: Scene, ear: Ear) -> Iterator[tuple[str, float, tuple[float, float]]]:
     """List the noises that are everywhere about a microphone: kind, level and when."""
     always = (0.0, math.inf)
-    yield "street", scene.device.noise_db, always
+    yield "street", street_noise_db(scene, ear), always
     for noise in scene.noise:
         if noise.kind in _SHAPES:
             yield noise.kind, noise.level_db, (noise.start_s, noise.end_s)

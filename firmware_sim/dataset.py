@@ -16,7 +16,7 @@ from agls.errors import InputError
 from agls.messages import NS_PER_S, format_utc, parse_utc
 from firmware_sim.device import Recorder, clock_error_s
 from firmware_sim.propagation import ways
-from firmware_sim.scene import Ear, Scene, emissions, load_scene, surveyed, told_weather
+from firmware_sim.scene import Ear, Scene, emissions, load_scene, street_noise_db, surveyed, told_weather
 from firmware_sim.sources import Emission, Shooter, firearm_of, name_of
 
 CHUNK_S = 4.0
@@ -119,7 +119,7 @@ def _arrivals(scene: Scene, ear: Ear) -> Iterator[Sequence[object]]:
     start_ns = parse_utc(scene.start_utc)
     for made in emissions(scene):
         for way in ways(scene, ear, made):
-            if way.level_db > scene.device.noise_db:
+            if way.level_db > street_noise_db(scene, ear):
                 toa_utc = _utc(start_ns, way.toa_s)
                 yield scene.name, ear.sensor_id, _emission_id(made), way.kind, toa_utc, round(way.level_db, 1)
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from firmware_sim.acoustics import LEAD_IN_SAMPLES, REFERENCE_PA, Floats, Pulse, even_frames
 from firmware_sim.city import Kind
-from firmware_sim.scene import Ear, Scene, emissions, generator
+from firmware_sim.scene import Ear, Scene, emissions, generator, street_noise_db
 from firmware_sim.sounds import Sound, on_grid, sound_of, sounded
 from firmware_sim.sources import Emission, name_of
 from firmware_sim.ways import KERNEL_FRAMES, Way, blast_ways, place_of, response, shock_ways
@@ -77,12 +77,12 @@ def ways(scene: Scene, ear: Ear, emission: Emission) -> list[Arrival]:
         In order of time.
     """
     louder_db = _sound(scene, emission).level_db - _sound(scene, _first_of(emission)).level_db
-    found, gust_s = [], _gust_s(scene, ear, emission)
+    gust, found = _gust(scene, ear, emission), []
     for wave in _WAVES:
         paths = _paths(scene, ear, _first_of(emission), wave)
         for way, level_db in zip(paths.ways, paths.levels_db, strict=True):
-            heard_db = float(level_db) + (louder_db if wave == "blast" else 0.0)
-            toa_s = emission.time_s + way.delay_s + gust_s
+            heard_db = float(level_db) + gust.louder_db + (louder_db if wave == "blast" else 0.0)
+            toa_s = emission.time_s + way.delay_s + gust.later_s
             found.append(Arrival(way.kind, toa_s, heard_db, way.length_m, way.points_m))
     return sorted(found, key=lambda arrival: arrival.toa_s)
 
@@ -105,7 +105,7 @@ def arrival_s(scene: Scene, ear: Ear, emission: Emission) -> float:
         True time since the scene began [s].
     """
     delay_s = _paths(scene, ear, _first_of(emission), "blast").ways[0].delay_s
-    return emission.time_s + delay_s + _gust_s(scene, ear, emission)
+    return emission.time_s + delay_s + _gust(scene, ear, emission).later_s
 
 
 def pulses(scene: Scene, ear: Ear) -> list[Pulse]:
@@ -127,8 +127,8 @@ def pulses(scene: Scene, ear: Ear) -> list[Pulse]:
     for train in _trains(emissions(scene)):
         for wave in _WAVES:
             paths = _paths(scene, ear, _first_of(train[0]), wave)
-            if paths.ways and paths.levels_db.max() > scene.device.noise_db + INAUDIBLE_DB:
-                found.append(_pulse(scene, train, wave, paths, _gust_s(scene, ear, train[0])))
+            if paths.ways and paths.levels_db.max() > street_noise_db(scene, ear) + INAUDIBLE_DB:
+                found.append(_pulse(scene, train, wave, paths, _gust(scene, ear, train[0])))
     return sorted(found, key=lambda pulse: pulse.time_s)
 
 
@@ -154,10 +154,18 @@ def _trains(made: Sequence[Emission]) -> Iterator[list[Emission]]:
         yield sorted(train, key=lambda emission: emission.time_s)
 
 
-def _gust_s(scene: Scene, ear: Ear, emission: Emission) -> float:
-    """Draw by how much air on the move delays sound from a place at a moment."""
+class _Gust(NamedTuple):
+    """By how much air on the move delays sound, and makes it louder."""
+
+    later_s: float
+    louder_db: float
+
+
+def _gust(scene: Scene, ear: Ear, emission: Emission) -> _Gust:
+    """Draw what moving air does to sound from a place at a moment."""
     random = generator(scene, "gust", place_of(emission), ear.sensor_id, _moment(emission))
-    return float(random.normal(0, 1)) * scene.ways.gust_s
+    later, louder = random.normal(0, 1, 2).tolist()
+    return _Gust(later * scene.ways.gust_s, louder * scene.ways.fade_db)
 
 
 def _sound(scene: Scene, emission: Emission) -> Sound:
@@ -207,9 +215,10 @@ def _click(rate_hz: float, later_s: float) -> Floats:
     return on_grid(lambda frequency_hz: np.full(frequency_hz.size, 1 / rate_hz, complex), 1e-3, rate_hz, later_s)
 
 
-def _pulse(scene: Scene, train: Sequence[Emission], wave: Wave, paths: _Paths, gust_s: float) -> Pulse:
+def _pulse(scene: Scene, train: Sequence[Emission], wave: Wave, paths: _Paths, gust: _Gust) -> Pulse:
     train_pa = _sounded(scene, tuple(train), wave)
     frames = even_frames(train_pa.size + paths.response.size)
-    spectrum = np.fft.rfft(train_pa, frames) * np.fft.rfft(paths.response, frames)
-    begins_s = train[0].time_s + gust_s + paths.ways[0].delay_s - 2 * LEAD_IN_SAMPLES / scene.device.sample_rate_hz
+    spectrum = np.fft.rfft(train_pa, frames) * np.fft.rfft(paths.response, frames) * 10 ** (gust.louder_db / 20)
+    lead_in_s = 2 * LEAD_IN_SAMPLES / scene.device.sample_rate_hz
+    begins_s = train[0].time_s + gust.later_s + paths.ways[0].delay_s - lead_in_s
     return Pulse(begins_s, spectrum)

@@ -78,6 +78,7 @@ class Ways(Table, frozen=True, kw_only=True):
     """
 
     loss_db: Annotated[float, Meta(ge=0, le=60, description="level lost to buildings on the way, mean")] = 12.0
+    loss_db_km: Annotated[float, Meta(ge=0, le=100, description="what each kilometre adds to that loss")] = 0.0
     loss_sigma_db: Annotated[float, Meta(ge=0, le=20, description="scatter of that loss")] = 5.0
     late_s: Annotated[
         float,
@@ -86,6 +87,9 @@ class Ways(Table, frozen=True, kw_only=True):
     gust_s: Annotated[
         float, Meta(ge=0, le=0.05, description="what moving air adds to or takes from it, new each moment, one sigma")
     ] = 0.001
+    fade_db: Annotated[
+        float, Meta(ge=0, le=20, description="what moving air adds to or takes from its level, likewise, one sigma")
+    ] = 3.5
     facades_count: Annotated[int, Meta(ge=0, le=2, description="how many facades in turn reflect an echo, at most")] = 2
     dull_above_hz: Annotated[
         float,
@@ -101,7 +105,10 @@ class Ways(Table, frozen=True, kw_only=True):
     echoes_count: Annotated[int, Meta(ge=0, le=50, description="echoes of each impulse at each sensor")] = 3
     echo_after_s: Annotated[float, Meta(gt=0, le=2, description="earliest echo after the first arrival")] = 0.02
     echo_until_s: Annotated[float, Meta(gt=0, le=5, description="latest echo after the first arrival")] = 0.6
-    echo_loss_db: Annotated[float, Meta(ge=0, le=60, description="least loss of a reflection")] = 6.0
+    echo_loss_db: Annotated[
+        float, Meta(ge=0, le=60, description="by how much echoes are weaker than what comes first, mean")
+    ] = 14.0
+    echo_sigma_db: Annotated[float, Meta(ge=0, le=20, description="scatter of that; some are louder")] = 6.0
 
 
 class Device(Table, frozen=True, kw_only=True):
@@ -114,6 +121,7 @@ class Device(Table, frozen=True, kw_only=True):
     noise_db: Annotated[float, Meta(ge=0, le=120, description="street noise at the microphone, root mean square")] = (
         55.0
     )
+    noise_sigma_db: Annotated[float, Meta(ge=0, le=20, description="scatter of that from sensor to sensor")] = 0.0
     clock_sigma_s: Annotated[
         float, Meta(ge=1e-9, le=1, description="error of a sensor's clock, constant over the scene, one sigma")
     ] = 5e-5
@@ -294,6 +302,25 @@ def generator(scene: Scene, *names: str | int) -> np.random.Generator:
     """
     words = [name if isinstance(name, int) else zlib.crc32(name.encode()) for name in names]
     return np.random.default_rng([scene.seed, *words])
+
+
+def street_noise_db(scene: Scene, ear: Ear) -> float:
+    """Say how noisy the street is at a sensor.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    ear : Ear
+        The sensor.
+
+    Returns
+    -------
+    float
+        Root mean square level [dB].
+    """
+    louder_db = float(generator(scene, "street noise", ear.sensor_id).normal(0, scene.device.noise_sigma_db))
+    return scene.device.noise_db + louder_db
 
 
 def told_weather(scene: Scene) -> Weather:

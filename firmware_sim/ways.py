@@ -131,9 +131,10 @@ def blast_ways(scene: Scene, ear: Ear, emission: Emission) -> list[Way]:
     """
     air, drawn = air_of(scene), scene.ways
     random = generator(scene, "ways", place_of(emission), ear.sensor_id)
-    loss_db = max(0.0, float(random.normal(drawn.loss_db, drawn.loss_sigma_db)))
-    late_s = float(random.exponential(1.0)) * drawn.late_s
     source_m, ear_m = np.array(emission.position_m), np.array([ear.x_m, ear.y_m, ear.z_m])
+    usual_db = drawn.loss_db + drawn.loss_db_km * float(np.linalg.norm(ear_m - source_m)) / 1_000
+    loss_db = max(0.0, float(random.normal(usual_db, drawn.loss_sigma_db)))
+    late_s = float(random.exponential(1.0)) * drawn.late_s
     found = routes(city_of(scene.building), source_m, ear_m, drawn.facades_count)
     ways = [_along(scene, air, emission, route, loss_db, late_s) for route in found]
     first = min(ways, key=lambda way: way.delay_s)
@@ -215,15 +216,15 @@ def _hardness(scene: Scene, place_m: Sequence[float]) -> float:
 
 
 def _by_lot(scene: Scene, air: Air, first: Way, random: np.random.Generator) -> Iterator[Way]:
-    """Draw echoes of what is not drawn in the scene."""
+    """Draw echoes off what is not drawn in the scene: each a share of what comes first, and duller than that."""
     drawn, speed_m_s = scene.ways, sound_speed_m_s(air)
+    dull = transfer.bent_gain(kernel_hz(scene), drawn.dull_above_hz)
     low, high = np.log([drawn.echo_after_s, drawn.echo_until_s])
     for later in np.sort(np.exp(random.uniform(low, high, drawn.echoes_count))):
-        # Echoes turn corners that the direct way has to climb over: their loss does not follow the direct one's.
-        loss_db = max(0.0, float(random.normal(drawn.loss_db, drawn.loss_sigma_db))) + drawn.echo_loss_db
+        loss_db = float(random.normal(drawn.echo_loss_db, drawn.echo_sigma_db))
         length_m = first.length_m + float(later) * speed_m_s
-        ends = first.points_m[[0, -1]]
-        yield Way("echo", first.delay_s + float(later), length_m, ends, _travelled(scene, air, length_m, -loss_db))
+        gain = 10 ** (-loss_db / 20) * max(first.length_m, 1.0) / max(length_m, 1.0)
+        yield Way("echo", first.delay_s + float(later), length_m, first.points_m[[0, -1]], first.transfer * gain * dull)
 
 
 def response(scene: Scene, ear: Ear, emission: Emission, found: Sequence[Way]) -> Floats:

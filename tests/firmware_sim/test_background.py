@@ -7,7 +7,7 @@ import pytest
 from agls.config import Origin
 from firmware_sim.background import Background
 from firmware_sim.city import Street
-from firmware_sim.scene import Device, Ear, Scene
+from firmware_sim.scene import Device, Ear, Scene, street_noise_db
 from firmware_sim.sources import Noise
 
 RATE_HZ = 48_000
@@ -88,3 +88,14 @@ def test_however_it_is_cut_it_is_the_same() -> None:
     whole, parts = heard(scene, 3.0), Background(scene, scene.sensor[0])
     cut = np.concatenate([parts.pressure_pa(first, 7_001) for first in range(0, 2 * RATE_HZ, 7_001)])
     assert np.abs(cut - whole[: cut.size]).max() < 1e-6
+
+
+def test_streets_are_as_unlike_in_noise_as_is_asked_and_keep_their_own() -> None:
+    uneven = msgspec.structs.replace(QUIET, device=Device(noise_db=50.0, noise_sigma_db=6.0))
+    ears = [Ear(sensor_id=f"s{k}", x_m=10.0 * k, y_m=0.0) for k in range(200)]
+    asked_db = np.array([street_noise_db(uneven, ear) for ear in ears])
+    assert asked_db.mean() == pytest.approx(50.0, abs=1.5)
+    assert asked_db.std() == pytest.approx(6.0, rel=0.15)
+    for ear, told_db in zip(ears[:3], asked_db[:3], strict=True):
+        pressure_pa = Background(uneven, ear).pressure_pa(0, RATE_HZ)
+        assert level_db(pressure_pa.astype(float)) == pytest.approx(told_db, abs=0.7)

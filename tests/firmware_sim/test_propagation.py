@@ -14,6 +14,7 @@ from firmware_sim.sources import Bang, Shooter
 DRY = Ways(
     late_s=0.0,
     gust_s=0.0,
+    fade_db=0.0,
     echoes_count=0,
     loss_db=0.0,
     loss_sigma_db=0.0,
@@ -70,6 +71,24 @@ def test_levels_fall_as_a_sphere_spreads_and_air_swallows() -> None:
     levels_db = [ways(FIELD, ear, emissions(FIELD)[0])[0].level_db for ear in FIELD.sensor]
     assert levels_db[0] == pytest.approx(160.5 - 34.0, abs=3.0)
     assert 20 * np.log10(12) < levels_db[0] - levels_db[1] < 20 * np.log10(12) + 6
+
+
+def test_a_city_that_is_not_drawn_takes_more_on_a_longer_way() -> None:
+    lossy = changed(FIELD, ways=msgspec.structs.replace(DRY, loss_db=3.0, loss_db_km=20.0))
+    for ear, loss_db in zip(FIELD.sensor, (3.0 + 1.0, 3.0 + 12.0), strict=True):
+        open_db, lost_db = (ways(scene, ear, emissions(scene)[0])[0].level_db for scene in (FIELD, lossy))
+        assert open_db - lost_db == pytest.approx(loss_db, abs=0.1)
+
+
+def test_echoes_off_what_is_not_drawn_are_as_much_weaker_than_the_first_arrival_as_is_asked() -> None:
+    asked = msgspec.structs.replace(DRY, echoes_count=40, echo_loss_db=10.0, echo_sigma_db=0.0, loss_db=15.0)
+    scene = changed(FIELD, ways=asked)
+    found = ways(scene, scene.sensor[1], emissions(scene)[0])
+    echoes = [way for way in found if way.kind == "echo"]
+    assert len(echoes) == 40
+    for echo in echoes:
+        spread_db = 20 * np.log10(echo.length_m / found[0].length_m)
+        assert found[0].level_db - echo.level_db == pytest.approx(10.0 + spread_db, abs=0.5)
 
 
 def test_a_shooter_is_louder_in_front_than_behind_and_a_bystander_hears_between() -> None:
@@ -129,6 +148,18 @@ def test_moving_air_makes_shots_of_a_place_differ_by_a_millisecond() -> None:
     delays_s = np.array([arrival_s(gusty, ear, made) - made.time_s for made in emissions(gusty)])
     assert delays_s.std() == pytest.approx(1e-3, rel=0.15)
     assert ways(gusty, ear, emissions(gusty)[3])[0].toa_s == arrival_s(gusty, ear, emissions(gusty)[3])
+
+
+def test_moving_air_makes_a_shot_louder_at_one_sensor_and_not_at_another_as_ways_tell_and_pressure_has() -> None:
+    one = msgspec.structs.replace(FIELD.shooter[0], rounds_count=100, cadence_s=1.0)
+    gusty = changed(FIELD, duration_s=300.0, shooter=(one,), ways=msgspec.structs.replace(DRY, fade_db=4.0))
+    told, had = (np.empty((2, 100)) for _ in range(2))
+    for k, ear in enumerate(gusty.sensor):
+        told[k] = [ways(gusty, ear, made)[0].level_db for made in emissions(gusty)]
+        had[k] = [20 * np.log10(np.abs(sampled(pulse, 0.0)[1]).max()) for pulse in pulses(gusty, ear)]
+        assert told[k].std() == pytest.approx(np.hypot(4.0, 1.0), rel=0.2)
+        assert np.allclose(told[k] - told[k].mean(), had[k] - had[k].mean(), atol=0.05)
+    assert abs(np.corrcoef(told)[0, 1]) < 0.3
 
 
 def test_against_the_wind_sound_is_lost_in_a_shadow_and_with_it_is_not() -> None:
