@@ -68,7 +68,8 @@ WORLDS: tuple[tuple[str, World, float], ...] = (
     ("with the path term", World(PATH_S), 5.0),
 )
 MORE_WORLDS: tuple[tuple[str, World], ...] = (
-    ("wind told for 10 m, slower at the ground", World(roughness_m=ROUGHNESS_M)),
+    ("no path term, wind told for 10 m and slower at the ground", World(roughness_m=ROUGHNESS_M)),
+    ("path term, wind told for 10 m and slower at the ground", World(PATH_S, ROUGHNESS_M)),
     ("path term and buildings", World(PATH_S, buildings=True)),
 )
 

@@ -22,6 +22,7 @@ from firmware_sim.ways import KERNEL_FRAMES, Way, blast_ways, place_of, response
 Wave: TypeAlias = Literal["blast", "shock"]
 
 TOGETHER_S = 0.25  # impulses of one place within such a moment are rendered together, and the air does not move
+FADE_S, FADES_COUNT = 0.03, 64  # moving air does otherwise to what comes so much later
 INAUDIBLE_DB = -12.0  # peak against the street's noise: an impulse below is not rendered
 
 
@@ -81,7 +82,8 @@ def ways(scene: Scene, ear: Ear, emission: Emission) -> list[Arrival]:
     for wave in _WAVES:
         paths = _paths(scene, ear, _first_of(emission), wave)
         for way, level_db in zip(paths.ways, paths.levels_db, strict=True):
-            heard_db = float(level_db) + gust.louder_db + (louder_db if wave == "blast" else 0.0)
+            faded_db = 20 * np.log10(gust.gain(np.array(way.delay_s - paths.ways[0].delay_s)))
+            heard_db = float(level_db + faded_db) + (louder_db if wave == "blast" else 0.0)
             toa_s = emission.time_s + way.delay_s + gust.later_s
             found.append(Arrival(way.kind, toa_s, heard_db, way.length_m, way.points_m))
     return sorted(found, key=lambda arrival: arrival.toa_s)
@@ -155,17 +157,21 @@ def _trains(made: Sequence[Emission]) -> Iterator[list[Emission]]:
 
 
 class _Gust(NamedTuple):
-    """By how much air on the move delays sound, and makes it louder."""
+    """By how much air on the move delays sound, and its gain every `FADE_S` from what arrives first."""
 
     later_s: float
-    louder_db: float
+    gains: Floats
+
+    def gain(self, after_s: Floats) -> Floats:
+        """Say how much stronger sound is that comes so much later; it went another way, through other air."""
+        return np.interp(after_s, FADE_S * np.arange(self.gains.size), self.gains)
 
 
 def _gust(scene: Scene, ear: Ear, emission: Emission) -> _Gust:
     """Draw what moving air does to sound from a place at a moment."""
     random = generator(scene, "gust", place_of(emission), ear.sensor_id, _moment(emission))
-    later, louder = random.normal(0, 1, 2).tolist()
-    return _Gust(later * scene.ways.gust_s, louder * scene.ways.fade_db)
+    later_s = float(random.normal(0, 1)) * scene.ways.gust_s
+    return _Gust(later_s, 10 ** (random.normal(0, 1, FADES_COUNT) * scene.ways.fade_db / 20))
 
 
 def _sound(scene: Scene, emission: Emission) -> Sound:
@@ -218,7 +224,9 @@ def _click(rate_hz: float, later_s: float) -> Floats:
 def _pulse(scene: Scene, train: Sequence[Emission], wave: Wave, paths: _Paths, gust: _Gust) -> Pulse:
     train_pa = _sounded(scene, tuple(train), wave)
     frames = even_frames(train_pa.size + paths.response.size)
-    spectrum = np.fft.rfft(train_pa, frames) * np.fft.rfft(paths.response, frames) * 10 ** (gust.louder_db / 20)
+    after_s = (np.arange(paths.response.size) - LEAD_IN_SAMPLES) / scene.device.sample_rate_hz
+    faded = paths.response * gust.gain(after_s)
+    spectrum = np.fft.rfft(train_pa, frames) * np.fft.rfft(faded, frames)
     lead_in_s = 2 * LEAD_IN_SAMPLES / scene.device.sample_rate_hz
     begins_s = train[0].time_s + gust.later_s + paths.ways[0].delay_s - lead_in_s
     return Pulse(begins_s, spectrum)

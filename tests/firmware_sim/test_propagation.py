@@ -153,13 +153,13 @@ def test_moving_air_makes_shots_of_a_place_differ_by_a_millisecond() -> None:
 def test_moving_air_makes_a_shot_louder_at_one_sensor_and_not_at_another_as_ways_tell_and_pressure_has() -> None:
     one = msgspec.structs.replace(FIELD.shooter[0], rounds_count=100, cadence_s=1.0)
     gusty = changed(FIELD, duration_s=300.0, shooter=(one,), ways=msgspec.structs.replace(DRY, fade_db=4.0))
-    told, had = (np.empty((2, 100)) for _ in range(2))
+    told, had = np.empty((2, 100)), np.empty((2, 100))
     for k, ear in enumerate(gusty.sensor):
         told[k] = [ways(gusty, ear, made)[0].level_db for made in emissions(gusty)]
         had[k] = [20 * np.log10(np.abs(sampled(pulse, 0.0)[1]).max()) for pulse in pulses(gusty, ear)]
         assert told[k].std() == pytest.approx(np.hypot(4.0, 1.0), rel=0.2)
-        assert np.allclose(told[k] - told[k].mean(), had[k] - had[k].mean(), atol=0.05)
-    assert abs(np.corrcoef(told)[0, 1]) < 0.3
+        assert np.allclose(told[k] - told[k].mean(), had[k] - had[k].mean(), atol=0.6)
+    assert abs(np.corrcoef(told[0], told[1])[0, 1]) < 0.3
 
 
 def test_against_the_wind_sound_is_lost_in_a_shadow_and_with_it_is_not() -> None:
@@ -189,3 +189,13 @@ def test_what_no_sensor_can_hear_is_not_rendered() -> None:
         FIELD, shooter=(), bang=(Bang(bang_id="h", kind="hammer", x_m=0.0, y_m=0.0, start_s=1.0, level_db=60.0),)
     )
     assert pulses(quiet, FIELD.sensor[1]) == []
+
+
+def test_an_echo_fades_otherwise_than_what_comes_first() -> None:
+    one = msgspec.structs.replace(FIELD.shooter[0], rounds_count=100, cadence_s=1.0)
+    asked = msgspec.structs.replace(DRY, fade_db=4.0, echoes_count=1, echo_after_s=0.2, echo_sigma_db=0.0)
+    gusty = changed(FIELD, duration_s=300.0, shooter=(one,), ways=asked)
+    heard_db = np.array([[way.level_db for way in ways(gusty, gusty.sensor[0], made)] for made in emissions(gusty)])
+    first_db, echo_db = heard_db[:, 0], heard_db[:, -1]
+    assert 2.0 < echo_db.std() < 5.0
+    assert abs(np.corrcoef(first_db, echo_db)[0, 1]) < 0.3
