@@ -75,7 +75,7 @@ class OnsetDetection(Table, frozen=True, kw_only=True):
         float, Meta(ge=3, le=60, description="peak over noise below which an impulse is not reported")
     ] = 16.0
     max_rate_per_s: Annotated[
-        float, Meta(gt=0, le=100, description="impulses a second beyond which they are counted, not sent")
+        float, Meta(gt=0, le=20, description="impulses a second beyond which they are counted, not sent")
     ] = 20.0
 
 
@@ -92,6 +92,15 @@ class Classification(Table, frozen=True, kw_only=True):
     ] = 0.0
 
 
+class Clips(Table, frozen=True, kw_only=True):
+    """Whether the sound of gunshots is kept on the node; it is never sent."""
+
+    folder: Annotated[
+        str, Meta(description="where 0.27 s of sound are kept of each impulse judged a gunshot; empty to keep none")
+    ] = ""
+    keep_h: Annotated[float, Meta(gt=0, le=720, description="hours after which a clip is deleted")] = 72.0
+
+
 class NodeConfig(Table, frozen=True, kw_only=True):
     """One node: a sensor on a pole."""
 
@@ -106,6 +115,14 @@ class NodeConfig(Table, frozen=True, kw_only=True):
     outbox_limit_count: Annotated[
         int, Meta(ge=100, le=1_000_000, description="detections kept until the hub has acknowledged them")
     ] = 20_000
+    outbox_limit_bytes: Annotated[
+        int, Meta(ge=100_000, le=10_000_000_000, description="how much they may amount to")
+    ] = 50_000_000
+    outbox_file: Annotated[
+        str,
+        Meta(description="SQLite file that keeps them through a loss of power; empty for memory alone (simulation)"),
+    ] = ""
+    clips: Clips = Clips()
 
 
 # ------------------------------------------------------------------------------------------------------ a site

@@ -166,6 +166,7 @@ Longitude: TypeAlias = Annotated[float, Meta(ge=-180, le=180)]
 Metres: TypeAlias = Annotated[float, Meta(ge=-1e7, le=1e7)]
 Length: TypeAlias = Annotated[float, Meta(ge=0, le=1e7)]
 Text: TypeAlias = Annotated[str, Meta(max_length=500)]
+Sign: TypeAlias = Literal["deaf", "level_drop", "moved", "throttled", "disk_full"]
 ClockMode: TypeAlias = Literal["pps_audio", "pps_chrony", "ntp", "free", "file", "simulated"]
 
 
@@ -219,6 +220,15 @@ class Heartbeat(Wire, frozen=True, kw_only=True, tag_field="type", tag="heartbea
     oldest_seq: Counter
     queue_count: Counter
     counts: Annotated[dict[str, Counter], Meta(max_length=64)] = {}
+    clip_share: Probability = 0.0
+    overflow_count: Counter = 0
+    drift_ppm: Annotated[float, Meta(ge=-10_000, le=10_000)] | None = None
+    gps_age_s: Annotated[float, Meta(ge=0)] | None = None
+    pps_age_s: Annotated[float, Meta(ge=0)] | None = None
+    temperature_c: Annotated[float, Meta(ge=-100, le=200)] | None = None
+    disk_free_bytes: Counter | None = None
+    model: Annotated[str, Meta(max_length=64)] = ""
+    signs: Annotated[tuple[Sign, ...], Meta(max_length=8)] = ()
 
 
 class Status(Wire, frozen=True, kw_only=True, tag_field="type", tag="status"):

@@ -21,6 +21,8 @@ from agls.config import NodeConfig, SiteConfig
 from agls.messages import NS_PER_S, Ack, Block, Detection, Inbound, Incident, Onset, Outbound, Rejection, Shot, UtcNs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agls.classify.model import Model
     from agls.sensor.clock import SampleClock
 
@@ -38,9 +40,18 @@ class Node:
         Judges impulses.
     boot_id : str
         Names this run of the node; with `sensor_id` and `seq` it identifies a detection.
+    on_impulse : callable, optional
+        Told of each impulse with the sound it was judged by and what it was judged to be.
     """
 
-    def __init__(self, config: NodeConfig, clock: SampleClock, model: Model, boot_id: str) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        clock: SampleClock,
+        model: Model,
+        boot_id: str,
+        on_impulse: Callable[[Onset, Detection], None] | None = None,
+    ) -> None:
         from agls.sensor.onset import OnsetDetector
 
         self.onsets = OnsetDetector(config.onset, config.microphone.full_scale_db_spl)
@@ -51,6 +62,7 @@ class Node:
         self.sensor_id = config.sensor_id
         self.boot_id = boot_id
         self.next_seq = 0
+        self.on_impulse = on_impulse
 
     def feed(self, block: Block) -> list[Detection]:
         """Hear a block.
@@ -93,7 +105,7 @@ class Node:
 
         clock, chain, weigh = self.clock.state, self.microphone, self.classification
         seq, self.next_seq = self.next_seq, self.next_seq + 1
-        return Detection(
+        detection = Detection(
             sensor_id=self.sensor_id,
             boot_id=self.boot_id,
             seq=seq,
@@ -107,6 +119,9 @@ class Node:
             model=self.model.name,
             clock=clock,
         )
+        if self.on_impulse:
+            self.on_impulse(onset, detection)
+        return detection
 
 
 class Hub:

@@ -1,6 +1,5 @@
 """A node live: what it hears reaches the hub, and it ends when it should."""
 
-import math
 import re
 import threading
 import time
@@ -8,16 +7,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import agls.sensor.shell
+import agls.sensor.store
 from agls.broker import EmbeddedBroker
-from agls.config import Microphone, Mqtt, NodeConfig
+from agls.classify.model import load_model
+from agls.config import Mqtt, NodeConfig
 from agls.errors import InputError
 from agls.messages import Ack, Block, ClockState, Detection, Heartbeat, Status
+from agls.pipeline import Node
 from agls.sensor.clock import SteadyClock
-from agls.sensor.shell import Loudness, new_boot_id, run_node
+from agls.sensor.outbox import Outbox
+from agls.sensor.shell import NodeShell, new_boot_id, run_node
+from agls.sensor.store import MEMORY, Store
 from agls.transport import HUB_SUBSCRIPTIONS, Connection
 
 RATE_HZ = 48_000
@@ -186,18 +191,58 @@ def test_each_run_has_a_name_of_its_own_that_may_stand_in_a_topic() -> None:
     assert all(re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", name) for name in names)
 
 
-def test_loudness_is_the_mean_power_and_the_floor_what_a_tenth_stays_below() -> None:
-    loudness = Loudness(Microphone().full_scale_db_spl)
-    for number in range(100):
-        level = 0.01 if number < 50 else 0.1
-        loudness.feed(Block(np.full(8, level, np.float32), first_index=8 * number, sample_rate_hz=RATE_HZ))
-    level_db, floor_db = loudness.take()
-    assert level_db == pytest.approx(120 + 10 * math.log10((0.01**2 + 0.1**2) / 2), abs=0.01)
-    assert floor_db == pytest.approx(80, abs=0.01)
-    assert loudness.take() == (level_db, floor_db)
+def test_a_node_that_was_stopped_before_the_hub_heard_it_is_heard_at_its_next_start(
+    mqtt: Mqtt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agls.sensor.shell, "DRAIN_S", 0.0)
+    gone = msgspec.structs.replace(mqtt, url="mqtt://127.0.0.1:1")
+    config = NodeConfig(sensor_id="pole-7", mqtt=gone, heartbeat_s=1.0, outbox_file=str(tmp_path / "outbox.sqlite"))
+    first = run_node(config, FakeSource(), threading.Event())
+    assert first["unacknowledged"] == first["detections"] >= len(SHOTS_S)
+    monkeypatch.setattr(agls.sensor.shell, "DRAIN_S", PATIENCE_S)
+    with Hub(mqtt, "hub-7") as hub:
+        second = run_node(msgspec.structs.replace(config, mqtt=mqtt), FakeSource(), threading.Event())
+        heard = hub.of(Detection, "pole-7")
+    assert second["unacknowledged"] == 0
+    assert len({detection.boot_id for detection in heard}) == 1
+    assert sorted({detection.seq for detection in heard}) == list(range(first["detections"] + second["detections"]))
 
 
-def test_digital_silence_has_a_level_too() -> None:
-    loudness = Loudness(120.0)
-    loudness.feed(Block(np.zeros(8, np.float32), first_index=0, sample_rate_hz=RATE_HZ))
-    assert loudness.take() == (0.0, 0.0)
+def test_what_is_held_from_before_a_power_cut_is_told_of_under_its_own_name(
+    mqtt: Mqtt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word = tmp_path / "boot_id"
+    monkeypatch.setattr(agls.sensor.store, "MACHINE_BOOT", word)
+    monkeypatch.setattr(agls.sensor.shell, "DRAIN_S", 0.0)
+    config = NodeConfig(sensor_id="pole-8", mqtt=mqtt, heartbeat_s=1.0, outbox_file=str(tmp_path / "outbox.sqlite"))
+    word.write_text("first")
+    gone = msgspec.structs.replace(config, mqtt=msgspec.structs.replace(mqtt, url="mqtt://127.0.0.1:1"))
+    first = run_node(gone, FakeSource(), threading.Event())
+    word.write_text("second")
+    monkeypatch.setattr(agls.sensor.shell, "DRAIN_S", PATIENCE_S)
+    with Hub(mqtt, "hub-8") as hub:
+        run_node(config, FakeSource(), threading.Event())
+        beats = hub.of(Heartbeat, "pole-8")
+        heard = hub.of(Detection, "pole-8")
+    old, new = sorted({detection.boot_id for detection in heard}, key=[one.boot_id for one in heard].index)
+    assert {detection.late for detection in heard if detection.boot_id == old} == {True}
+    assert {detection.late for detection in heard if detection.boot_id == new} == {False}
+    assert (old, 0, first["detections"]) in [(beat.boot_id, beat.oldest_seq, beat.next_seq) for beat in beats]
+
+
+def test_a_source_that_has_nothing_to_give_is_told_of_at_once_and_so_is_its_return(mqtt: Mqtt) -> None:
+    now_ns = 10**12
+    store = Store(MEMORY)
+    node_like = NodeConfig(sensor_id="pole-9", mqtt=mqtt, heartbeat_s=600.0)
+    node = Node(node_like, FakeSource().clock, load_model(), "boot")
+    outbox = Outbox(store, 100, boot_id="boot")
+    shell = NodeShell(node_like, node, outbox, store, clock_ns=lambda: now_ns)
+    nothing = Block(np.zeros(0, np.float32), first_index=0, sample_rate_hz=RATE_HZ)
+    sound = Block(np.linspace(-1e-3, 1e-3, BLOCK, dtype=np.float32), first_index=0, sample_rate_hz=RATE_HZ)
+    with Hub(mqtt, "hub-9") as hub, shell.connection:
+        assert shell.connection.wait_connected(PATIENCE_S)
+        for block, after_s in ((sound, 0.0), (nothing, 1.9), (nothing, 0.2), (nothing, 1.0), (sound, 0.1)):
+            now_ns += round(after_s * 1e9)
+            shell.hear(block)
+        hub.until(lambda: len(hub.of(Heartbeat, "pole-9")) == 3)
+    assert [beat.signs for beat in hub.of(Heartbeat, "pole-9")] == [(), ("deaf",), ()]
