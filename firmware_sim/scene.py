@@ -75,8 +75,8 @@ class Ways(Table, frozen=True, kw_only=True):
 
     It is drawn by lot once for each place of some metres and sensor, so alike for all shots from there. In Pittsburgh
     such lateness scatters by 6-10 ms from sensor to sensor, and 1-3 ms from shot to shot. A city of which nothing is
-    drawn is heard as Pittsburgh was with ``loss_db = 0, loss_db_km = 42, loss_sigma_db = 17, echoes_count = 4,
-    echo_loss_db = 6.5, echo_sigma_db = 8``, the rest as it stands here; ``bench.likeness`` shows how nearly.
+    drawn is heard as Pittsburgh was with ``loss_db = 1, loss_db_km = 40, loss_sigma_db = 18, echoes_count = 4``, the
+    rest as it stands here; with buildings drawn, `bench.likeness` has the figures.
     """
 
     loss_db: Annotated[float, Meta(ge=0, le=60, description="level lost to buildings on the way, mean")] = 12.0
@@ -109,8 +109,8 @@ class Ways(Table, frozen=True, kw_only=True):
     echo_until_s: Annotated[float, Meta(gt=0, le=5, description="latest echo after the first arrival")] = 0.6
     echo_loss_db: Annotated[
         float, Meta(ge=0, le=60, description="by how much echoes are weaker than what comes first, mean")
-    ] = 14.0
-    echo_sigma_db: Annotated[float, Meta(ge=0, le=20, description="scatter of that; some are louder")] = 6.0
+    ] = 12.0
+    echo_sigma_db: Annotated[float, Meta(ge=0, le=20, description="scatter of that; some are louder")] = 8.0
 
 
 class Device(Table, frozen=True, kw_only=True):
