@@ -83,7 +83,7 @@ def _fitted(km: float, sigma: float, late_s: float, gust_s: float, echo: float, 
     return Setting(ways, gun)
 
 
-# Found by `python -m bench.likeness --fit`, to the other two positions; of two fits whose levels wander, the nearer one.
+# Found by `python -m bench.likeness --fit`, to the other two positions; levels and echoes are of different fits.
 FITTED_WITHOUT: dict[str, Setting] = {
     "FP1": _fitted(31.9, 10.8, 0.0085, 0.00120, 20.3, 158.3, 3.4),
     "FP6": _fitted(36.9, 16.7, 0.0081, 0.00112, 21.7, 166.8, 4.6),
