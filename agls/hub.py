@@ -26,6 +26,7 @@ from agls.bridge.webhook import Webhook
 from agls.config import SiteConfig
 from agls.desk import MAX_CLOCK_BACK_NS, Desk, replay_into
 from agls.errors import InputError
+from agls.fleet import Fleet, write_fleet
 from agls.journal import Heard, Journal, header, read_journal
 from agls.messages import (
     NS_PER_S,
@@ -51,6 +52,7 @@ JOURNAL_NAME = "journal.jsonl"
 CADENCE_S = 0.05  # between two moments, while a shot may be pending
 IDLE_S = 0.25  # longest wait for a message otherwise
 UPKEEP_S = 1.0  # between two syncs of the journal and renewals of the tables
+FLEET_S = 5.0  # between two looks at who can be relied on
 DRAIN_S = 5.0
 # Sound never crosses a site slower than this: -60 degrees Celsius, and a storm in its face.
 SLOWEST_M_S = 230.0
@@ -137,12 +139,15 @@ def run_hub(
             stack.callback(webhook.close)
         refused = _Kept()
         line = stack.enter_context(Connection(site.mqtt, _client_id(site), HUB_SUBSCRIPTIONS, on_refused=refused.keep))
-        shell = _Shell(desk, line, refused, webhook, on_outbound, pending_ns(site))
+        fleet = Fleet(site, hub.frame.sensor_positions_m)
+        shell = _Shell(desk, line, refused, webhook, on_outbound, pending_ns(site), fleet, out)
         while not stop.is_set():
             shell.turn()
         shell.drain()
+        shell.look_at_fleet()
     counts = desk.counts + shell.counts + Counter({"lost": hub.intake.lost})
     counts += _under("mqtt", line.counts + refused.counts) + _under("webhook", webhook.counts if webhook else Counter())
+    counts += _under("fleet", fleet.state(time.time_ns()).counts)
     return HubSummary(dict(sorted(counts.items())), tuple(desk.latencies_s))
 
 
@@ -217,6 +222,8 @@ class _Shell:
         webhook: Webhook | None,
         on_outbound: Callable[[Outbound], None] | None,
         pending_ns: int,
+        fleet: Fleet,
+        out: Path,
     ) -> None:
         self.desk = desk
         self.line = line
@@ -225,13 +232,17 @@ class _Shell:
         self.on_outbound = on_outbound
         self.pending_ns = pending_ns
         self.counts: Counter[str] = Counter()
+        self.fleet = fleet
+        self.out = out
         self.upkeep_s = time.monotonic()
+        self.looked_s = -FLEET_S
 
     def turn(self) -> bool:
         """Take in what came, let time pass, say what follows; tell whether anything came."""
         received = self.line.take(CADENCE_S if self._is_pending() else IDLE_S)
         for item in received:
             if isinstance(item.record, Detection | Heartbeat | Status):
+                self.fleet.feed(item.record, item.received_ns)
                 self._tell(self.desk.take(Heard(at_ns=UtcNs(item.received_ns), message=item.record)))
         for topic, payload, received_ns in self.refused.take():
             self._tell(self.desk.hear(topic, payload, received_ns))
@@ -242,6 +253,8 @@ class _Shell:
         if time.monotonic() - self.upkeep_s >= UPKEEP_S:
             self.desk.sync()
             self.upkeep_s = time.monotonic()
+        if time.monotonic() - self.looked_s >= FLEET_S:
+            self.look_at_fleet()
         return bool(received)
 
     def drain(self) -> None:
@@ -253,6 +266,16 @@ class _Shell:
             self._tell(self.desk.advance(self.desk.heard_ns + self.pending_ns))
         self._acknowledge()
         self.desk.sync()
+
+    def look_at_fleet(self) -> None:
+        """Say who can be relied on; it follows from the time of day, so no replay of a journal says it again."""
+        self.looked_s = time.monotonic()
+        try:
+            write_fleet(self.fleet.state(time.time_ns()), self.out)
+        except OSError as error:
+            if not self.counts["fleet.failed"]:
+                _log.error("fleet.json cannot be written: %s", error)
+            self.counts["fleet.failed"] += 1
 
     def _is_pending(self) -> bool:
         return self.desk.now_ns < self.desk.heard_ns + self.pending_ns
