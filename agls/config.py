@@ -58,6 +58,12 @@ class Microphone(Table, frozen=True, kw_only=True):
     full_scale_db_spl: Annotated[
         float, Meta(ge=60, le=200, description="sound pressure level that reaches full scale (from the data sheet)")
     ] = 120.0
+    pulse_channel: Annotated[
+        int, Meta(ge=0, le=8, description="channel of the device that carries a pulse per second, from 1; 0 for none")
+    ] = 0
+    forced: Annotated[
+        bool, Meta(description="hear by a device that cannot be timed, such as pulse or default; times are then wrong")
+    ] = False
     latency_s: Annotated[
         float, Meta(ge=-1, le=1, description="how late samples are stamped, taken off every time of arrival")
     ] = 0.0

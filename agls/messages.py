@@ -179,6 +179,7 @@ class ClockState(Wire, frozen=True, kw_only=True):
 
     mode: ClockMode
     sigma_s: Sigma
+    drift_ppm: Annotated[float, Meta(ge=-10_000, le=10_000)] | None = None
 
 
 class Detection(Wire, frozen=True, kw_only=True, tag_field="type", tag="detection"):

@@ -12,7 +12,7 @@ what only the hub needs.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from agls.classify.model import Model
     from agls.sensor.clock import SampleClock
+
+
+WAITING_COUNT = 1200  # impulses that may wait for their time: a minute of the most that are reported
 
 
 class Node:
@@ -63,6 +66,8 @@ class Node:
         self.boot_id = boot_id
         self.next_seq = 0
         self.on_impulse = on_impulse
+        self._waiting: deque[tuple[float, Detection]] = deque()  # what was heard before the clock was known
+        self._refused: Counter[str] = Counter()
 
     def feed(self, block: Block) -> list[Detection]:
         """Hear a block.
@@ -75,9 +80,9 @@ class Node:
         Returns
         -------
         list of Detection
-            The impulses that are now decided, in order of time.
+            The impulses that are now decided, in order of time; they wait while the clock does not know their time.
         """
-        return [self._detection(onset) for onset in self.onsets.feed(block)]
+        return self._timed(self.onsets.feed(block))
 
     def finish(self) -> list[Detection]:
         """Decide what is still waiting for samples that will not come.
@@ -87,7 +92,10 @@ class Node:
         list of Detection
             The last impulses.
         """
-        return [self._detection(onset) for onset in self.onsets.finish()]
+        found = self._timed(self.onsets.finish())
+        self._refused["no_time"] += len(self._waiting)
+        self._waiting.clear()
+        return found
 
     @property
     def counts(self) -> Counter[str]:
@@ -98,30 +106,58 @@ class Node:
         collections.Counter
             Reason to number.
         """
-        return self.onsets.counts
+        return self.onsets.counts + self._refused
 
-    def _detection(self, onset: Onset) -> Detection:
+    def _timed(self, onsets: list[Onset]) -> list[Detection]:
+        """Judge impulses, and hand over those whose time is known: no time rather than a wrong one."""
+        for onset in onsets:
+            judged = self._judged(onset)
+            self._waiting.append((onset.index, judged))
+            # Sound does not wait: of what has no time yet none is kept.
+            if self.on_impulse and self.clock.known(onset.index) == "yes":
+                self.on_impulse(onset, self._stamped(onset.index, judged))
+        found = []
+        while self._waiting and (known := self.clock.known(self._waiting[0][0])) != "not yet":
+            index, judged = self._waiting.popleft()
+            if known == "never":
+                self._refused["no_time"] += 1
+                continue
+            found.append(msgspec.structs.replace(self._stamped(index, judged), seq=self.next_seq))
+            self.next_seq += 1
+        while len(self._waiting) > WAITING_COUNT:
+            self._waiting.popleft()
+            self._refused["no_time"] += 1
+        return found
+
+    def _stamped(self, index: float, judged: Detection) -> Detection:
+        """Say when an impulse arrived, and how sure that is."""
+        clock, chain = self.clock.state_at(index), self.microphone
+        return msgspec.structs.replace(
+            judged,
+            toa_ns=UtcNs(self.clock.utc_ns(index) - round(chain.latency_s * NS_PER_S)),
+            toa_sigma_s=(judged.toa_sigma_s**2 + clock.sigma_s**2 + chain.latency_sigma_s**2) ** 0.5,
+            clock=clock,
+        )
+
+    def _judged(self, onset: Onset) -> Detection:
+        """Say what an impulse was; its time, number and share of the clock in sigma are still to come."""
         from agls.classify.model import recalibrate
 
-        clock, chain, weigh = self.clock.state, self.microphone, self.classification
-        seq, self.next_seq = self.next_seq, self.next_seq + 1
-        detection = Detection(
+        weigh = self.classification
+        return Detection(
             sensor_id=self.sensor_id,
             boot_id=self.boot_id,
-            seq=seq,
-            toa_ns=UtcNs(self.clock.utc_ns(onset.index) - round(chain.latency_s * NS_PER_S)),
-            toa_sigma_s=(onset.sigma_s**2 + clock.sigma_s**2 + chain.latency_sigma_s**2) ** 0.5,
+            seq=0,
+            toa_ns=UtcNs(0),
+            toa_sigma_s=onset.sigma_s,
             wave=onset.wave,
             level_db=round(onset.level_db, 2),
             snr_db=round(onset.snr_db, 2),
             clipped=onset.clipped,
             llr=recalibrate(self.model.judge(onset), weigh.gunshot_slope, weigh.gunshot_offset),
             model=self.model.name,
-            clock=clock,
+            clock=self.clock.state,
         )
-        if self.on_impulse:
-            self.on_impulse(onset, detection)
-        return detection
 
 
 class Hub:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from agls.messages import NS_PER_S, Block, ClockState
+from agls.sensor.clock import Known
 from firmware_sim.clock import host_of, ticks_of
 from firmware_sim.delivery import Gap, absences, gaps
 from firmware_sim.device import HALF_RANGE, Recorder, clock_error_s
@@ -50,6 +51,36 @@ class SimulatedClock:
         """
         held_over_s = self._host.sync(self.now_s).sigma_s if self._host.mode == "pps_chrony" else 0.0
         return ClockState(mode="simulated", sigma_s=max(self._sigma_s, held_over_s))
+
+    def known(self, index: float) -> Known:  # noqa: ARG002 - as every clock
+        """Say whether the time of a sample is known: always.
+
+        Parameters
+        ----------
+        index : float
+            Index of the sample.
+
+        Returns
+        -------
+        Known
+            That it is.
+        """
+        return "yes"
+
+    def state_at(self, index: float) -> ClockState:  # noqa: ARG002 - as every clock
+        """Say how well the time of a sample is known: as any other's.
+
+        Parameters
+        ----------
+        index : float
+            Index of the sample.
+
+        Returns
+        -------
+        ClockState
+            `state`.
+        """
+        return self.state
 
     def utc_ns(self, index: float) -> int:
         """Say when a sample was taken.
