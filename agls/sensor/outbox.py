@@ -42,6 +42,7 @@ LATE_NS = 120 * NS_PER_S
 # What a pole says of one impulse is never longer (agls.sensor.privacy).
 MAX_DETECTION_BYTES = 1_024
 WRITE_AGAIN_NS = 5 * NS_PER_S
+WRITE_AGAIN_COUNT = 200
 EARLY_COUNT = 100  # preliminaries whose finals are awaited
 
 Key = tuple[str, int]
@@ -318,19 +319,21 @@ class Outbox:
             self.counts["unreadable"] += 1
 
     def _write_again(self, now_ns: int) -> None:
-        """Now and then see whether the disk takes again what it would not."""
+        """Now and then see whether the disk takes again what it would not; not all at once, for sound goes on."""
         if not self._unwritten or now_ns - self._written_ns < WRITE_AGAIN_NS:
             return
-        self._written_ns = now_ns
+        boot_id = next(iter(self._unwritten))[0]
+        some = [key for key in islice(self._unwritten, WRITE_AGAIN_COUNT) if key[0] == boot_id]
+        rows = [Kept(*key, self._held[boot_id][key[1]].put_ns, self._unwritten[key]) for key in some]
         try:
-            for key, payload in list(self._unwritten.items()):
-                self._store.boot(key[0])
-                past = self.next_seq if key[0] == self.boot_id else key[1] + 1
-                self._store.put([Kept(*key, self._held[key[0]][key[1]].put_ns, payload)], past)
-                del self._unwritten[key]
+            self._store.boot(boot_id)
+            self._store.put(rows, self.next_seq if boot_id == self.boot_id else some[-1][1] + 1)
         except sqlite3.Error:
+            self._written_ns = now_ns
             return
-        self._is_volatile = False
+        for key in some:
+            del self._unwritten[key]
+        self._is_volatile = self._is_volatile and boot_id != self.boot_id
 
     def _probe(self, now_ns: int) -> None:
         """After a silence, make the oldest few due again."""

@@ -19,7 +19,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -33,7 +33,7 @@ KEPT_HOURS = 48  # of what left the node; the report tells 24
 # Small, so that the log beside the file stays small too; it is written back into the file each 250 pages.
 SETTINGS = (
     "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA wal_autocheckpoint=250",
-    "PRAGMA journal_size_limit=1000000", "PRAGMA cache_size=-512", "PRAGMA busy_timeout=2000",
+    "PRAGMA journal_size_limit=2000000", "PRAGMA cache_size=-512", "PRAGMA busy_timeout=2000",
 )  # fmt: skip
 TABLES = """
 CREATE TABLE IF NOT EXISTS boot(
@@ -47,6 +47,11 @@ CREATE TABLE IF NOT EXISTS left(
     hour INTEGER NOT NULL, kind TEXT NOT NULL, number INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY(hour, kind)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+# A new file and its log take room for some thousand detections at once, for the day when others have filled the disk.
+ROOM = """
+CREATE TABLE room(filled BLOB); INSERT INTO room VALUES(zeroblob(3000000)); DROP TABLE room;
 """
 
 
@@ -336,9 +341,19 @@ class Store:
         try:
             yield
             self._base.execute("COMMIT")
+        except sqlite3.Error:
+            self._tidy()
+            raise
         finally:
             if self._base.in_transaction:
                 self._base.execute("ROLLBACK")
+
+    def _tidy(self) -> None:
+        """Where there is no room, write the log back into the file, to begin it anew; its own room it keeps."""
+        with suppress(sqlite3.Error):
+            if self._base.in_transaction:
+                self._base.execute("ROLLBACK")
+            self._base.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def _issue(self, boot_id: str, next_seq: int) -> None:
         known = (next_seq, self._numbers[boot_id], next_seq)
@@ -389,7 +404,10 @@ def _opened(path: str) -> sqlite3.Connection:
     try:
         for sentence in SETTINGS:
             base.execute(sentence)
+        is_new = not list(base.execute("SELECT 1 FROM sqlite_master"))
         base.executescript(TABLES)
+        if is_new and path != MEMORY:
+            base.executescript(ROOM)
         list(base.execute("SELECT COUNT(*) FROM held"))
     except sqlite3.Error:
         base.close()

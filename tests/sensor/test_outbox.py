@@ -252,6 +252,12 @@ def test_a_place_where_nothing_can_be_written_is_refused_in_a_sentence() -> None
         Store("/proc/nowhere/o.sqlite")
 
 
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a new file be as small as can be."""
+    monkeypatch.setattr(agls.sensor.store, "ROOM", "")
+
+
 def fill_disk(store: Store) -> None:
     pages = store._base.execute("PRAGMA page_count").fetchone()[0]
     store._base.execute(f"PRAGMA max_page_count={pages}")
@@ -261,6 +267,7 @@ def free_disk(store: Store) -> None:
     store._base.execute("PRAGMA max_page_count=1000000")
 
 
+@pytest.mark.usefixtures("no_room")
 def test_while_the_disk_is_full_nothing_is_lost_and_no_number_is_given_out_twice(path: str) -> None:
     outbox, store = opened(path)
     fill_disk(store)
@@ -280,6 +287,7 @@ def test_while_the_disk_is_full_nothing_is_lost_and_no_number_is_given_out_twice
     store.close()
 
 
+@pytest.mark.usefixtures("no_room")
 def test_once_the_disk_has_room_again_what_was_held_in_memory_is_written(path: str) -> None:
     outbox, store = opened(path)
     fill_disk(store)
@@ -292,6 +300,15 @@ def test_once_the_disk_has_room_again_what_was_held_in_memory_is_written(path: s
     again, store = opened(path)
     assert sorted(held.toa_ns for held in again.pending()) == list(range(41))
     assert len({(held.boot_id, held.seq) for held in again.pending()}) == 41
+    store.close()
+
+
+def test_a_disk_that_others_fill_later_still_takes_hundreds_of_detections(path: str) -> None:
+    outbox, store = opened(path, 10_000)
+    fill_disk(store)
+    for seq in range(600):
+        outbox.put(detection(seq), now_ns=0)
+    assert outbox.counts["not_on_disk"] == 0
     store.close()
 
 
