@@ -25,6 +25,7 @@ LATEST_NS = UtcNs(4_102_444_800 * NS_PER_S)  # the year 2100
 AIR_SIGMAS = 2.0  # so many standard deviations of the feed a shot's own air may be off
 MATCH_S = 0.04  # a detection this near where a located shot predicts it may be of it (paths scatter by up to 10 ms)
 LIKE_M = 25.0  # shots nearer than this share their paths
+SHOT_SIGMA_S = 1e-3  # moving air makes shots of one place differ by 1-3 ms at a sensor, which no node's sigma knows of
 HEIGHT_SIGMA_M = 3.0  # of a shot that nobody surveyed
 FEWEST = 4
 
@@ -251,7 +252,7 @@ def _matched(shot: str, known: Known, heard: Mapping[str, Sequence[Detection]], 
         due_ns = (known.origin_ns or 0) + round((flight + late) * NS_PER_S)
         near = min(heard.get(sensor_id, ()), key=lambda one: abs(one.toa_ns - due_ns), default=None)
         if near is not None and abs(near.toa_ns - due_ns) < (MATCH_S + doubt * flight) * NS_PER_S:
-            matched.append(Arrival(shot, sensor_id, near.toa_ns, near.toa_sigma_s))
+            matched.append(Arrival(shot, sensor_id, near.toa_ns, math.hypot(near.toa_sigma_s, SHOT_SIGMA_S)))
     return matched
 
 

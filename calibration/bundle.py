@@ -31,6 +31,7 @@ ASIDE = 1e4  # a refused pick's sigma is multiplied by this: it stays in the tab
 LEAST_PATH_S, MOST_PATH_S = 1e-6, 0.1
 PATH_SPREAD = math.log(10.0)  # the paths' scatter stated beforehand may be wrong by a factor of ten
 ROUNDS, STEPS, MOST_DAMPING = 8, 60, 1e9
+STRANGE = 3.0  # so many times the misfit that is expected is no chance
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,21 @@ class Bundle:
     told: Floats
     prior_sigma: Floats
     index: dict[str, Ints] = field(repr=False)
+
+    @property
+    def doubt(self) -> tuple[str, ...]:
+        """Say that the picks do not fit, where they do not.
+
+        Returns
+        -------
+        tuple of str
+            A sentence, or nothing.
+        """
+        if self.misfit < STRANGE * max(self.free, 1.0):
+            return ()
+        times = f"{self.misfit / max(self.free, 1.0):.0f} times worse than their sigmas say"
+        must = "toa_sigma_s must hold what moving air adds (a millisecond or more), shots and sensors their right names"
+        return (f"THE PICKS DO NOT FIT, {times}: trust nothing of this; {must}",)
 
     def sigma(self, direction: Floats) -> float:
         """Say how sure a combination of what was not held fast is.
@@ -338,7 +354,7 @@ class _Problem:
             step[self.loose] = scale * np.linalg.solve(damped, scale * here.pull)
             there = self.equations(theta + step, sigma_s, path_s)
             gained = here.misfit - there.misfit
-            if gained < 0 and damping < MOST_DAMPING:
+            if not gained >= 0 and damping < MOST_DAMPING:  # worse, or no number at all
                 damping = max(10.0 * damping, 1e-3)
                 continue
             if gained > 0:
@@ -445,7 +461,8 @@ def flight_s(away_m: Floats, speed_m_s: float, wind_m_s: Floats) -> tuple[Floats
     """
     along = away_m @ wind_m_s
     slack = speed_m_s**2 - float(wind_m_s @ wind_m_s)
-    flight = (np.sqrt(along**2 + slack * (away_m**2).sum(axis=1)) - along) / slack
+    # A trial of the adjustment may try a wind faster than sound; what comes of it is far off, and is not kept.
+    flight = (np.sqrt(np.maximum(along**2 + slack * (away_m**2).sum(axis=1), 0.0)) - along) / slack
     crossed = away_m - flight[:, None] * wind_m_s
     return flight, crossed / np.maximum(np.linalg.norm(crossed, axis=1), 1e-9)[:, None]
 

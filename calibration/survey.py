@@ -224,7 +224,7 @@ def summary(found: Survey) -> list[str]:
         f"air of the day: sound {air.sound_speed_m_s:.2f} +-{air.sound_speed_sigma_m_s:.2f} m/s, wind towards"
         f" east {air.east_m_s:+.2f} and north {air.north_m_s:+.2f} +-{air.wind_sigma_m_s:.2f} m/s"
     )
-    return [heard, fit, weather, *(tie.sentence for tie in found.ties)]
+    return [*bundle.doubt, heard, fit, weather, *(tie.sentence for tie in found.ties)]
 
 
 def sensor_lines(found: Survey) -> dict[str, list[str]]:

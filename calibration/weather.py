@@ -222,7 +222,7 @@ def summary(found: AirFound, heap: Heap) -> list[str]:
         verdict,
         "; ".join(f"{name}: {odds:.3f}" for name, odds in found.odds.items()),
     ]
-    return [*lines, plane]
+    return [*shots.doubt, *lines, plane]
 
 
 def _told(air: Air, sigmas: Floats | tuple[float, ...]) -> str:

@@ -130,6 +130,16 @@ def test_a_late_pick_among_shots_of_one_place_is_refused_although_paths_scatter_
     assert found.position_sigma_m[:, :2].mean() == pytest.approx(single.position_sigma_m[:, :2].mean(), rel=0.15)
 
 
+def test_picks_that_do_not_fit_are_told_of_whatever_the_descent_met() -> None:
+    site = draw(7, 0.002)
+    assert adjust(site.network, site.shots, site.picks).doubt == ()
+    # Shots mistaken for others: a trial may want a wind faster than sound, and nothing fits in the end.
+    wrong = replace(site.picks, toa_s=site.picks.toa_s[::-1].copy())
+    found = adjust(site.network, unknown_places(site.shots, np.random.default_rng(7)), wrong)
+    assert np.isfinite(found.misfit)
+    assert "DO NOT FIT" in found.doubt[0]
+
+
 def names_of(bundle: Bundle, network: object) -> set[str]:
     """Name what was not told."""
     return {tie.name for tie in ties(network, bundle)}

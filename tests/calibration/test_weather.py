@@ -96,7 +96,9 @@ def test_a_sound_speed_that_no_air_has_is_refused() -> None:
         weather_of(Air(400.0), 50.0)
 
 
-def town(folder: Path, wind_m_s: tuple[float, float], speed_m_s: float) -> Path:
+def town(
+    folder: Path, wind_m_s: tuple[float, float], speed_m_s: float, places_count: int = 20, sigma_s: float = 1e-3
+) -> Path:
     """Write a dataset of shots in a wind, and the site as the feed knows it: still and of 15 degrees."""
     rng = np.random.default_rng(4)
     places = np.array([[x, y, 6.0] for x in (0.0, 400.0, 800.0) for y in (0.0, 400.0, 800.0)])
@@ -105,12 +107,13 @@ def town(folder: Path, wind_m_s: tuple[float, float], speed_m_s: float) -> Path:
         Sensor(sensor_id=f"s{k}", x_m=x, y_m=y, z_m=z, position_sigma_m=0.05)
         for k, (x, y, z) in enumerate(places.tolist())
     )
-    lines = []
+    lines, sources = [], []
     for number in range(20):
-        source = np.array([*rng.uniform(50, 750, 2), 1.5])
+        source = np.array([*rng.uniform(50, 750, 2), 1.5]) if number < places_count else sources[number % places_count]
+        sources.append(source)
         toa_s = 20.0 * number + flight_s(places, source, speed_m_s, wind_m_s) + rng.normal(0, 1e-3, 9)
         lines += [
-            f"day,s{k},{format_utc(START_NS + round(toa * NS_PER_S))},0.001,0.99,,"
+            f"day,s{k},{format_utc(START_NS + round(toa * NS_PER_S))},{sigma_s},0.99,,"
             for k, toa in enumerate(toa_s.tolist())
         ]
     dataset = folder / "dataset"
@@ -145,6 +148,19 @@ def test_a_replay_tells_the_air_of_its_day(tmp_path: Path, capsys: pytest.Captur
     assert new.sensor == load_site(site).sensor
     assert "[weather]\n# 20 shots, 180 picks" in (tmp_path / "new.toml").read_text()
     assert "the feed says: sound 340." in capsys.readouterr().out
+
+
+def test_shots_of_one_place_may_differ_by_more_than_nodes_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = town(tmp_path, wind_m_s=(4.0, -2.0), speed_m_s=346.0, places_count=5, sigma_s=5e-5)
+    replay(tmp_path / "dataset", tmp_path / "out")
+    assert command("--site", site, "--replay", tmp_path / "out", "--out", tmp_path / "new.toml") == 0
+    told = capsys.readouterr().out
+    assert "20 shots, 180 picks, 0 refused" in told
+    assert "DO NOT FIT" not in told
+    air = Air.of_weather(load_site(tmp_path / "new.toml").weather)
+    assert (air.east_m_s, air.north_m_s) == pytest.approx((4.0, -2.0), abs=3 * air.wind_sigma_m_s)
 
 
 @pytest.mark.parametrize(
