@@ -536,7 +536,7 @@ _NUMBERS = (
     ("cells", CELLS, "N", "cells of the map, about"),
 )
 _RANGES = {"noise_db": (20, 120), "level_db": (100, 200), "up_share": (0.01, 1), "pick_sigma_s": (1e-6, 0.1),
-           "margin_m": (0, 5_000)}  # fmt: skip
+           "margin_m": (0, 5_000), "cells": (50, 20_000)}  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -230,6 +230,8 @@ def test_the_same_plan_gives_the_same_map(tmp_path) -> None:
     (("--noise-db", "5"), "", "--noise-db 5: a number from 20 to 120"),
     (("--add", "-1"), "", "--add -1: a whole number from 0 to 20"),
     (("--up-share", "nan"), "", "--up-share nan"),
+    (("--cells", "-5"), "", "--cells -5: a number from 50 to 20000"),
+    (("--cells", "1000000000"), "", "--cells 1e\\+09: a number from 50 to 20000"),
     ((), "candidate,x_m,y_m,z_m\n", "holds no candidate"),
     ((), "candidate,x_m,y_m,z_m\na,1,2,3\na,1,2,3\n", "'a' is there already"),
     ((), "candidate,x_m,y_m\na,1,2\n", "column z_m: ''; a number"),
