@@ -15,6 +15,7 @@ import soundfile
 from agls.errors import InputError
 from agls.messages import NS_PER_S, format_utc, parse_utc
 from firmware_sim.device import Recorder, clock_error_s
+from firmware_sim.faults import Dead, Drowned, Stuck, Zeros
 from firmware_sim.propagation import ways
 from firmware_sim.scene import Ear, Scene, emissions, load_scene, street_noise_db, surveyed, told_weather
 from firmware_sim.sources import Emission, Shooter, firearm_of, name_of
@@ -22,6 +23,7 @@ from firmware_sim.sources import Emission, Shooter, firearm_of, name_of
 CHUNK_S = 4.0
 BAR_CELLS = 30
 PACE_S = 0.1
+HEARD_FAULTS = (Dead, Drowned, Stuck, Zeros)
 
 
 def simulate(scene_path: Path, out: Path) -> None:
@@ -40,6 +42,7 @@ def simulate(scene_path: Path, out: Path) -> None:
         If the scene is not acceptable, or `out` cannot be made.
     """
     scene = load_scene(scene_path)
+    _say_what_is_left_out(scene)
     with _complete_folder(out) as folder:
         _write_tables(scene, folder)
         progress = _Progress(len(scene.sensor) * scene.duration_s, sys.stderr)
@@ -51,10 +54,17 @@ def simulate(scene_path: Path, out: Path) -> None:
         progress.close()
 
 
+def _say_what_is_left_out(scene: Scene) -> None:
+    """Say which faults a recording cannot have: those of cards, clocks and messages meet a live node alone."""
+    kinds = {str(fault.__struct_config__.tag) for fault in scene.fault if not isinstance(fault, HEARD_FAULTS)}
+    if kinds:
+        print(f"agls: left out, for only a live node has such faults: {', '.join(sorted(kinds))}", file=sys.stderr)
+
+
 @contextmanager
 def _complete_folder(out: Path) -> Iterator[Path]:
     """Hand out a temporary folder beside `out`; it becomes `out` at the end, or vanishes if anything fails."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()) or out.samefile(Path.cwd()))):
         raise InputError(f"{out}: already there; give a folder that does not exist, or is empty")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +75,9 @@ def _complete_folder(out: Path) -> Iterator[Path]:
         yield folder
         folder.chmod(0o755)  # mkdtemp makes it for its owner alone
         folder.replace(out)
+    except (OSError, soundfile.LibsndfileError) as error:
+        told = error.strerror if isinstance(error, OSError) else error.error_string.rstrip(".")
+        raise InputError(f"{out}: cannot be written ({told}); give a folder with enough space") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from agls.config import Camera, Microphone, NodeConfig, Origin, Sensor, SiteConfig, Table, Weather
 from agls.errors import InputError
-from agls.messages import Identifier, parse_utc
+from agls.messages import NS_PER_S, Identifier, parse_utc
 from agls.tables import load_table
 from firmware_sim.card import Card
 from firmware_sim.city import Building, East, North, Street, crosses_itself, within
@@ -24,6 +24,7 @@ from firmware_sim.faults import AnyFault, mistakes
 from firmware_sim.sources import Bang, Emission, Noise, Shooter, Up, made_by, name_of
 
 SAME_SPOT_M = 0.1
+LATEST_NS = 4_070_908_800 * NS_PER_S  # the year 2099
 DEMO_SCENE = Path(__file__).with_name("demo_scene.toml")
 
 
@@ -188,16 +189,26 @@ def load_scene(path: Path) -> Scene:
 def _faults(scene: Scene) -> Iterator[str]:
     """Say what values contradict each other, each fine alone."""
     try:
-        parse_utc(scene.start_utc)
+        timely = 0 <= parse_utc(scene.start_utc) < LATEST_NS
     except ValueError:
-        yield f'start_utc is "{scene.start_utc}", but must be a UTC time like 2026-01-01T00:00:00Z'
+        timely = False
+    if not timely:
+        yield f'start_utc is "{scene.start_utc}", but must be a UTC time from 1970 to 2099 like 2026-01-01T00:00:00Z'
     yield from _twice("sensor", [ear.sensor_id for ear in scene.sensor])
     yield from _twice("camera", [camera.camera_id for camera in scene.camera])
     yield from _twice("shooter", [shooter.shooter_id for shooter in scene.shooter])
     yield from _twice("bang", [bang.bang_id for bang in scene.bang])
+    shooters = {shooter.shooter_id for shooter in scene.shooter}
+    yield from (
+        f'bang_id "{bang.bang_id}" is a shooter\'s name too; truth tells them apart by name, so names must differ'
+        for bang in scene.bang
+        if bang.bang_id in shooters
+    )
     yield from _twice("noise", [noise.noise_id for noise in scene.noise])
     yield from _twice("building", [building.building_id for building in scene.building])
     yield from _twice("street", [street.street_id for street in scene.street])
+    if not (scene.map.west_m < scene.map.east_m and scene.map.south_m < scene.map.north_m):
+        yield "map: west_m must be less than east_m, and south_m less than north_m"
     yield from _misplaced(scene)
     for number, ear in enumerate(scene.sensor):
         for other in scene.sensor[:number]:
@@ -208,6 +219,11 @@ def _faults(scene: Scene) -> Iterator[str]:
                 )
     if scene.ways.echo_until_s <= scene.ways.echo_after_s:
         yield f"ways.echo_until_s is {scene.ways.echo_until_s:g}, but must be more than ways.echo_after_s"
+    for noise in scene.noise:
+        if noise.end_s <= noise.start_s:
+            yield (
+                f'noise "{noise.noise_id}": end_s is {noise.end_s:g}, but must be more than start_s ({noise.start_s:g})'
+            )
     yield from mistakes(scene.fault, [ear.sensor_id for ear in scene.sensor], scene.duration_s)
     for emission in emissions(scene):
         if emission.time_s >= scene.duration_s:
@@ -222,6 +238,9 @@ def _misplaced(scene: Scene) -> Iterator[str]:
     outlines = [("building", one.building_id, one.outline_m) for one in scene.building]
     outlines += [("street", one.street_id, one.outline_m) for one in scene.street]
     for table, name, outline_m in outlines:
+        if any(outline_m[k] == outline_m[k - 1] for k in range(len(outline_m))):
+            yield f'{table} "{name}": outline_m has a corner twice in a row; it closes by itself, so each stands once'
+            return
         if crosses_itself(outline_m):
             yield f'{table} "{name}": outline_m crosses itself; its corners must be in order round it'
             return

@@ -192,3 +192,37 @@ def test_every_arrival_is_told_with_its_way_and_its_true_time(scene_path: Path, 
             for shot in ("corner-0", "corner-1")
         )
         assert second - first == pytest.approx(1.25e9, abs=2)
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing(
+    scene_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(dataset, "_record", full)
+    with pytest.raises(InputError, match=r"out: cannot be written .No space left on device.; give a folder"):
+        simulate(scene_path, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["scene.toml"]
+
+
+def test_neither_a_link_nor_the_folder_one_stands_in_is_replaced(
+    scene_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    monkeypatch.chdir(tmp_path / "empty")
+    for out in (tmp_path / "link", Path()):
+        with pytest.raises(InputError, match="already there"):
+            simulate(scene_path, out)
+
+
+def test_faults_that_no_recording_has_are_named(
+    scene_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = "".join(
+        f'[[fault]]\nkind = "{kind}"\nstart_s = 1.0\nend_s = 2.0\n' for kind in ("dead", "reboot", "stall")
+    )
+    scene_path.write_text(SCENE + faults)
+    simulate(scene_path, tmp_path / "out")
+    assert capsys.readouterr().err == "agls: left out, for only a live node has such faults: reboot, stall\n"

@@ -56,6 +56,22 @@ CROSSED = """
 building_id = "bow"
 outline_m = [[0.0, 20.0], [40.0, 60.0], [40.0, 20.0], [0.0, 60.0]]
 """
+TWICE = """
+[[bang]]
+bang_id = "gate"
+kind = "door"
+x_m = 50.0
+y_m = 50.0
+start_s = 1.0
+"""
+BACKWARDS = """
+[[noise]]
+noise_id = "rain"
+kind = "rain"
+level_db = 50.0
+start_s = 2.0
+end_s = 1.0
+"""
 
 
 def written(folder: Path, text: str) -> Path:
@@ -83,6 +99,15 @@ def test_the_demo_scene_is_a_city_of_twelve_sensors_with_shots_and_other_noises(
         ("start_s = 1.0", "start_s = 7.0", r'"gate" sounds at 7 s, but the scene ends at 6 s'),
         ("[air]", "[ways]\necho_until_s = 0.01\n[air]", r"ways.echo_until_s is 0.01, but must be more"),
         ("duration_s", 'start_utc = "noon"\nduration_s', r'start_utc is "noon", but must be a UTC time'),
+        ("duration_s", 'start_utc = "9999-12-31T23:59:59Z"\nduration_s', r"must be a UTC time from 1970 to 2099"),
+        ("[air]", TWICE + "[air]", r'bang_id "gate" is a shooter.s name too'),
+        ("[air]", BACKWARDS + "[air]", r'noise "rain": end_s is 1, but must be more than start_s \(2\)'),
+        ("[air]", "[map]\nwest_m = 900.0\neast_m = -900.0\n[air]", r"west_m must be less than east_m"),
+        (
+            "[air]",
+            CROSSED.replace("60.0]]\n", "60.0], [0.0, 60.0]]\n") + "[air]",
+            r'"bow": outline_m has a corner twice in a row',
+        ),
         ("y_m = 100.0", "y_ft = 300.0", r"no key y_ft"),
         ("temperature_c = 18.0", "temperature_c = -300.0", r"air.temperature_c is -300.0, .*from -60 to 60.*Celsius"),
         ("temperature_c = 18.0", "temperature_k = 291.15", r"no key temperature_k .*did you mean temperature_c"),
