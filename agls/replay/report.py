@@ -126,6 +126,9 @@ def score_lines(score: Mapping[str, Any]) -> list[str]:
         For a terminal.
     """
     total = score["total"]
+    if not total["true_shots_count"]:
+        called = total["ghosts_called_gunfire_count"]
+        return [f"Nothing was fired: of {total['ghosts_count']} sounds located, {called} were called gunfire."]
     lines = [f"Of {total['true_shots_count']} true shots {total['located_count']} located (95 % interval):"]
     lines += [f"  within {radius:>4}: {share_told(found)}" for radius, found in total["within"].items()]
     lines.append(

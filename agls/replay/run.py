@@ -258,7 +258,9 @@ def _conclude(
 
     truth, faults = read_truth(recorded.path, recorded.kind)
     refused += faults
-    by_recording: dict[str, list[TrueShot]] = {}
+    # A truth that lists no shot at all says that nothing was fired: whatever is called gunfire is a false alarm.
+    silent = recorded.kind == "agls" and not (truth or faults) and (recorded.path / "truth.csv").exists()
+    by_recording: dict[str, list[TrueShot]] = {item.recording.name: [] for item in located} if silent else {}
     for shot in truth:
         by_recording.setdefault(shot.recording, []).append(shot)
     scores = {

@@ -160,7 +160,8 @@ def tally(scores: Sequence[RecordingScore]) -> dict[str, Any]:
     matches = [match for score in scores for match in score.matches]
     errors_m = sorted(match.error_m for match in matches if match.shot is not None)
     held = sum(match.shot is not None and _holds(match.shot, match.true) for match in matches)
-    exact = sum(score.located_count == len(score.matches) and not score.doubles for score in scores)
+    fired = [score for score in scores if score.matches]
+    exact = sum(score.located_count == len(score.matches) and not score.doubles for score in fired)
     return {
         "true_shots_count": len(matches),
         "located_count": len(errors_m),
@@ -175,7 +176,7 @@ def tally(scores: Sequence[RecordingScore]) -> dict[str, Any]:
         "error_median_m": _quantile(errors_m, 0.5),
         "error_p90_m": _quantile(errors_m, 0.9),
         "error_p95_m": _quantile(errors_m, 0.95),
-        "rounds_exact": share(exact, len(scores)),
+        "rounds_exact": share(exact, len(fired)),
         "ellipse95_holds_truth": share(held, len(errors_m)),
         "scatter": _scatter(scores),
     }

@@ -21,6 +21,7 @@ from tests.replay.builders import (
     START_NS,
     arrivals_s,
     write_audio,
+    write_csv,
     write_detections,
     write_pittsburgh,
     write_truth,
@@ -100,6 +101,18 @@ def test_the_truth_changes_nothing_but_the_score(detections_out, tmp_path):
     for name in FILES:
         if name != "report.html":
             assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_a_truth_without_shots_makes_every_sound_that_is_called_gunfire_a_false_alarm(detections_out, tmp_path):
+    folder, _, told = detections_out
+    quiet = tmp_path / "quiet"
+    shutil.copytree(folder, quiet)
+    write_csv(quiet / "truth.csv", "recording,time_utc,x_m,y_m,z_m,rounds,firearm")
+    summary = replay(quiet, tmp_path / "out")
+    total = json.loads((tmp_path / "out" / "score.json").read_text())["total"]
+    assert (total["true_shots_count"], total["ghosts_count"]) == (0, told.shots_count)
+    assert total["rounds_exact"]["of"] == 0
+    assert f"Nothing was fired: of {told.shots_count} sounds located, " in str(summary)
 
 
 @pytest.mark.parametrize("layout", ["agls", "pittsburgh"])
