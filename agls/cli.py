@@ -304,15 +304,39 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=Path, metavar="SCENE.toml", help="the simulated city and what sounds in it")
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the dataset, truth included")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "scene", type=Path, metavar="SCENE.toml", nargs="?", help="the simulated city and what sounds in it"
+    )
+    what.add_argument("--fleet", type=Path, metavar="FLEET.toml", help="load a broker with many nodes instead")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the dataset of a scene, truth included")
+    parser.add_argument(
+        "--broker", metavar="URL", help="the broker that a fleet talks to, such as mqtt://127.0.0.1:1883"
+    )
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
+    if arguments.fleet:
+        return _simulate_fleet(arguments)
     from firmware_sim.dataset import simulate
 
+    if arguments.out is None or arguments.broker:
+        raise InputError("a scene takes --out, the folder for its dataset, and no --broker")
     simulate(arguments.scene, arguments.out)
     return DONE
+
+
+def _simulate_fleet(arguments: argparse.Namespace) -> int:
+    from agls.config import Mqtt
+    from firmware_sim.fleet import load_fleet, run_fleet, told
+
+    if arguments.broker is None or arguments.out:
+        raise InputError("a fleet takes --broker, such as mqtt://127.0.0.1:1883, and no --out")
+    fleet = load_fleet(arguments.fleet)
+    with _stop_on_signal() as stop:
+        account = run_fleet(fleet, Mqtt(url=arguments.broker), stop)
+    print(told(account))
+    return DONE if account.complete else FAILED
 
 
 # --------------------------------------------------------------------------------------- configuration and schemas
@@ -379,7 +403,9 @@ COMMANDS = _Group(
         ),
         "hub": _Command("Locate shots from the detections of a site", _hub_arguments, _hub),
         "console": _Command("Show the live map and incidents of a site", _console_arguments, _console),
-        "simulate": _Command("Write a simulated dataset with its truth", _simulate_arguments, _simulate),
+        "simulate": _Command(
+            "Write a simulated dataset with its truth, or load a broker with a fleet", _simulate_arguments, _simulate
+        ),
         "calibrate": _Group(
             "Measure a real site: clocks, places, air, ears, cameras",
             {

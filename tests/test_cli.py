@@ -61,6 +61,7 @@ def test_wrong_use_ends_with_2(words: list[str], capsys: pytest.CaptureFixture[s
     "words",
     [["config", "check", "FILE"], ["hub", "FILE", "--out", "OUT"], ["console", "FILE"], ["demo", "--scene", "FILE"],
      ["sensor", "run", "FILE", "--files", "a.wav"], ["simulate", "FILE", "--out", "OUT"],
+     ["simulate", "--fleet", "FILE", "--broker", "mqtt://127.0.0.1:1"],
      ["replay", "FILE", "--out", "OUT"], ["classify", "FILE", "--out", "OUT.csv"]],
     ids=lambda words: words[0],
 )  # fmt: skip
@@ -99,6 +100,23 @@ def test_an_empty_file_where_something_else_is_wanted_ends_with_2_and_one_senten
     heard = capsys.readouterr()
     assert (heard.out, heard.err.count("\n")) == ("", 1)
     assert str(places["FILE"]) in heard.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["s.toml"], "a scene takes --out"), (["s.toml", "--out", "o", "--broker", "mqtt://x"], "and no --broker"),
+     (["--fleet", "f.toml"], "a fleet takes --broker"),
+     (["--fleet", "f.toml", "--broker", "mqtt://x", "--out", "o"], "and no --out"),
+     (["--fleet", "FLEET", "--broker", "mqtt://127.0.0.1:1"], "mqtt://127.0.0.1:1: Connection refused")],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)  # fmt: skip
+def test_a_scene_and_a_fleet_are_told_what_each_takes(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from firmware_sim.fleet import EXAMPLE_FLEET
+
+    assert main(["simulate", *(word.replace("FLEET", str(EXAMPLE_FLEET)) for word in words)]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_examples_pass_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
