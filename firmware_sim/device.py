@@ -178,7 +178,8 @@ class Recorder:
         pressure[silent:] = self._background.pressure_pa(first + silent, CHUNK_FRAMES - silent)
         for start, pulse in self._heard_from(first):
             begin, end = max(start, first), min(start + pulse.size, first + CHUNK_FRAMES)
-            pressure[begin - first : end - first] += pulse[begin - start : end - start]
+            if begin < end:  # it may have ended just before the chunk
+                pressure[begin - first : end - first] += pulse[begin - start : end - start]
         return pressure
 
     def _heard_from(self, first: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -186,7 +187,7 @@ class Recorder:
         begin_s, end_s = self._ticks.time_s(first), self._ticks.time_s(first + CHUNK_FRAMES)
         self._placed = {name: kept for name, kept in self._placed.items() if kept[0] + kept[1].size > first}
         for number, pulse in enumerate(self._pulses):
-            length_s = 2 * pulse.spectrum.size / self._ticks.rate_hz
+            length_s = 2 * pulse.spectrum.size / self._ticks.rate_hz  # at most
             # The latest repetition that begins before the chunk ends; the one before it has died away by then.
             turn = max(0, int((end_s - pulse.time_s) // self._period_s)) if self._period_s else 0
             at_s = pulse.time_s + turn * self._period_s

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from agls.config import Origin
 from firmware_sim.card import Card
 from firmware_sim.clock import Ticks
-from firmware_sim.device import Recorder, microphone_gain
+from firmware_sim.device import AFTER_FRAMES, BEFORE_FRAMES, CHUNK_FRAMES, Recorder, microphone_gain
 from firmware_sim.faults import AnyFault, Dead, Drowned, Stuck, Zeros
-from firmware_sim.propagation import arrival_s
+from firmware_sim.propagation import arrival_s, pulses
 from firmware_sim.scene import Air, Device, Ear, Scene, Ways, shots
 from firmware_sim.sources import Shooter
 
@@ -153,3 +153,17 @@ def test_a_deaf_card_gives_exact_zeros_and_a_stuck_one_the_same_again() -> None:
     assert len(set(heard[96_000:120_000])) == 1
     assert heard[96_000] != 0
     assert heard[72_000:96_000].any()
+
+
+@pytest.mark.parametrize("frames_before", [0, 1, 2, 3])
+def test_a_pulse_that_ends_just_before_a_stretch_is_rendered_disturbs_nothing(frames_before: int) -> None:
+    ear = QUIET.sensor[0]
+    one = msgspec.structs.replace(QUIET.shooter[0], rounds_count=1)
+    first = msgspec.structs.replace(QUIET, shooter=(one,))
+    heard = pulses(first, ear)[0]
+    end = heard.time_s * 48_000 + 2 * (heard.spectrum.size - 1)
+    hop = CHUNK_FRAMES - BEFORE_FRAMES - AFTER_FRAMES
+    boundary = next(at for at in range(-BEFORE_FRAMES, 10**6, hop) if at > end + 10)
+    moved = msgspec.structs.replace(one, start_s=one.start_s + (boundary - frames_before - end) / 48_000)
+    samples = Recorder(msgspec.structs.replace(QUIET, shooter=(moved,)), ear).samples(0, boundary + CHUNK_FRAMES)
+    assert np.abs(samples[boundary + 10_000 :].astype(int)).max() < 100
