@@ -155,7 +155,7 @@ def test_a_deaf_card_gives_exact_zeros_and_a_stuck_one_the_same_again() -> None:
     assert heard[72_000:96_000].any()
 
 
-@pytest.mark.parametrize("frames_before", [0, 1, 2, 3])
+@pytest.mark.parametrize("frames_before", range(-8, 4))  # the street moves what it carries by a few frames
 def test_a_pulse_that_ends_just_before_a_stretch_is_rendered_disturbs_nothing(frames_before: int) -> None:
     ear = QUIET.sensor[0]
     one = msgspec.structs.replace(QUIET.shooter[0], rounds_count=1)
