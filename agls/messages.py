@@ -223,7 +223,6 @@ class Heartbeat(Wire, frozen=True, kw_only=True, tag_field="type", tag="heartbea
     counts: Annotated[dict[str, Counter], Meta(max_length=64)] = {}
     clip_share: Probability = 0.0
     overflow_count: Counter = 0
-    drift_ppm: Annotated[float, Meta(ge=-10_000, le=10_000)] | None = None
     gps_age_s: Annotated[float, Meta(ge=0)] | None = None
     pps_age_s: Annotated[float, Meta(ge=0)] | None = None
     temperature_c: Annotated[float, Meta(ge=-100, le=200)] | None = None

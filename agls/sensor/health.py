@@ -66,8 +66,6 @@ class Machine:
         Where the outbox is.
     gps_age_s, pps_age_s : float or None
         How long ago the receiver last had a fix, and the last pulse per second came [s].
-    drift_ppm : float or None
-        How much faster the microphone samples than it says.
     fix : Fix or None
         Where the receiver is.
     """
@@ -77,7 +75,6 @@ class Machine:
     disk_free_bytes: int | None = None
     gps_age_s: float | None = None
     pps_age_s: float | None = None
-    drift_ppm: float | None = None
     fix: Fix | None = None
 
 
@@ -94,7 +91,7 @@ def read_machine(folder: str = "", system: Path = Path("/sys")) -> Machine:
     Returns
     -------
     Machine
-        What it says; GPS, drift and fix are left to those who know them.
+        What it says; GPS and fix are left to those who know them.
     """
     heat = _number(system / "class/thermal/thermal_zone0/temp", 10)
     # Bits 0 to 3: under-voltage, capped, throttled, hot, all as of now; higher ones tell of the past.
@@ -361,7 +358,6 @@ class Account(TypedDict):
     noise_floor_db: float
     clip_share: float
     overflow_count: int
-    drift_ppm: float | None
     gps_age_s: float | None
     pps_age_s: float | None
     temperature_c: float | None
@@ -436,7 +432,6 @@ class Health:
             noise_floor_db=noise_floor_db,
             clip_share=round(clip_share, 6),
             overflow_count=self.hearing.overflow_count,
-            drift_ppm=machine.drift_ppm,
             gps_age_s=machine.gps_age_s,
             pps_age_s=machine.pps_age_s,
             temperature_c=machine.temperature_c,

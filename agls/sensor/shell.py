@@ -78,7 +78,7 @@ def run_node(
         with closing(Store(config.outbox_file or MEMORY)) as store:
             outbox = Outbox(store, config.outbox_limit_count, config.outbox_limit_bytes, boot_id)
             node = Node(config, source.clock, model, outbox.boot_id, on_impulse=clips.keep)
-            shell = NodeShell(config, node, outbox, store, clips, sense)
+            shell = NodeShell(config, node, outbox, store, clips, sense, heard_counts=partial(_counts_of, source))
             with shell.connection:
                 for block in source.blocks():
                     shell.hear(block)
@@ -88,6 +88,12 @@ def run_node(
     finally:
         source.close()
     return shell.counts
+
+
+def _counts_of(source: Source) -> Counter[str]:
+    """Ask a source what befell it; files and simulators have nothing to tell."""
+    counts = getattr(source, "counts", None)
+    return Counter(counts) if isinstance(counts, Counter) else Counter()
 
 
 class NodeShell:
@@ -109,6 +115,8 @@ class NodeShell:
         How the machine is; by default `read_machine`.
     clock_ns : callable, optional
         A clock that only goes forward.
+    heard_counts : callable, optional
+        What befell the source, by name.
     """
 
     def __init__(
@@ -120,6 +128,7 @@ class NodeShell:
         clips: ClipKeeper | None = None,
         sense: Callable[[], Machine] | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
+        heard_counts: Callable[[], Counter[str]] = Counter,
     ) -> None:
         self._status = Status(
             sensor_id=config.sensor_id,
@@ -138,7 +147,7 @@ class NodeShell:
         self._clips = clips or ClipKeeper(config.clips)
         self._window_count = min(WINDOW_COUNT, config.mqtt.queue_limit_count)
         self._heartbeat_ns = round(config.heartbeat_s * NS_PER_S)
-        self._clock_ns = clock_ns
+        self._clock_ns, self._heard_counts = clock_ns, heard_counts
         self._started_ns = clock_ns()
         self._beat_ns = self._started_ns  # when the next heartbeat is due
         folder = str(Path(config.outbox_file).absolute().parent) if config.outbox_file else ""
@@ -165,7 +174,8 @@ class NodeShell:
             Name to number.
         """
         clips = Counter(clips_kept=self._clips.kept_count, clips_failed=self._clips.failed_count)
-        return self._done + self._node.counts + self._outbox.counts + self.connection.counts + clips
+        heard = self._heard_counts() + self._node.counts
+        return self._done + heard + self._outbox.counts + self.connection.counts + clips
 
     def hear(self, block: Block) -> None:
         """Take in a block, and say what there is to say.
