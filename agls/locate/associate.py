@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from agls.config import SiteConfig
 from agls.locate._shock import MUZZLE, SHOCK
@@ -29,11 +28,11 @@ from agls.locate.clocks import Suspect
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
 from agls.locate.region import region95
-from agls.locate.rounds import Round, together
+from agls.locate.rounds import Round, locate, together
 from agls.locate.search import Array, Found, Idle, Picks, find_shots
 from agls.locate.shock import solve_rifle
 from agls.locate.slow import SlowState
-from agls.locate.solve import Air, Height, NoSolution, Solution, solve
+from agls.locate.solve import Air, Height, NoSolution, Solution
 from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
 
@@ -49,16 +48,11 @@ MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
 FEW_FOR_ELLIPSE = 5
-# Here arrivals have been chosen already; those left that are off are mostly bent paths, and better distrusted early,
-# but where there are few none can be spared.
-MANY, LOCATE_GATE, FEW_GATE = 8, 3.0, 6.0
 BEFORE_S, AFTER_S = 0.1, 0.4  # unused detections this near a predicted arrival are listed with the shot
 NEVER_NS = 2**62
 WAVES = {"unknown": 0, "muzzle": MUZZLE, "shock": SHOCK}
 
 Key = tuple[str, str, int]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Located = tuple[int, Shot | Rejection]
 
 
@@ -311,7 +305,7 @@ class Associator:
                  if isinstance(one, Round) and not group.shocks]  # fmt: skip
         rounds = [one for one in (out[k] for k in which) if isinstance(one, Round)]
         if len(rounds) > 1:
-            for k, one in zip(which, together(rounds, self.array.positions_m, self._solved), strict=True):
+            for k, one in zip(which, together(rounds, self.array.positions_m, self.slow), strict=True):
                 out[k] = one
         return out
 
@@ -321,26 +315,13 @@ class Associator:
         count = len(group.members)
         own_s = np.array([held.detection.toa_sigma_s for held in group.members])
         common_s = np.sqrt(np.maximum(picks.sigma_s[:count] ** 2 - own_s**2, 0.0))
-        one = self._solved(picks.sensor[:count], picks.toa_s[:count], own_s, common_s)
+        one = locate(picks.sensor[:count], picks.toa_s[:count], own_s, common_s, self.array.positions_m, self.slow)
         if group.shocks and isinstance(one, Round):
             rifle = solve_rifle(self.array, group.found, picks, one.air, one.path_s, count)
             one = rifle if isinstance(rifle, NoSolution) else replace(one, solution=rifle)
         if isinstance(one, NoSolution):
             return _rejected(one.reason, group.members[0].detection, f"{count} detections agreed")
         return one
-
-    def _solved(self, sensors: Ints, toa_s: Floats, pick_s: Floats, common_s: Floats) -> Round | NoSolution:
-        """Locate a shot: first by all that is known, then by what may be expected of one that looks like it."""
-        positions_m, pick = self.array.positions_m[sensors], np.hypot(pick_s, common_s)
-        air, path_s = self.slow.air, self.slow.path_sigma_s
-        gate = LOCATE_GATE if len(sensors) >= MANY else FEW_GATE
-        solution = solve(positions_m, toa_s, np.hypot(pick, path_s), air, gate=gate)
-        if isinstance(solution, Solution):
-            air, path_s = self.slow.expected(solution, positions_m, np.hypot(pick, path_s), pick)
-            solution = solve(positions_m, toa_s, np.hypot(pick, path_s), air, gate=gate)
-        if isinstance(solution, NoSolution):
-            return solution
-        return Round(sensors, toa_s, pick_s, common_s, solution, air, path_s)
 
     def _published(self, one: Round | Rejection, group: _Group, now_ns: int, *, final: bool) -> list[Shot | Rejection]:
         """Write a located group as a shot, and learn from it once it is decided."""

@@ -12,7 +12,7 @@ place and time have been moved, is as small as picks are or as wide as paths.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 
 from agls.locate._kernels import Floats
 from agls.locate._rounds import ROUND_GATE, UNKNOWNS, lay_over
-from agls.locate.slow import DECLARED, FACTORS, LIKE_M, WRONG_PER_S, shares
-from agls.locate.solve import Air, NoSolution, Solution
+from agls.locate.slow import DECLARED, FACTORS, LIKE_M, WRONG_PER_S, SlowState, shares
+from agls.locate.solve import Air, NoSolution, Solution, solve
 
+# Arrivals have been chosen already; those left that are off are mostly bent paths, and better distrusted early, but
+# where there are few none can be spared.
+MANY, GATE, FEW_GATE = 8, 3.0, 6.0
 SWEEPS = 2  # of laying rounds over their pattern and averaging them into it
 _FLAT = np.ix_([0, 1, 3], [0, 1, 3])
 
@@ -55,9 +58,6 @@ class Round:
     solution: Solution
     air: Air
     path_s: float
-
-
-Solve = Callable[[NDArray[np.int64], Floats, Floats, Floats], Round | NoSolution]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,42 @@ class _Burst:
         self.unsure = np.sqrt(np.maximum(pick**2, (off**2).sum(axis=0) / count) / count)
 
 
-def together(rounds: Sequence[Round], positions_m: Floats, solve: Solve) -> list[Round]:
+def locate(
+    sensors: NDArray[np.int64], toa_s: Floats, pick_s: Floats, common_s: Floats, positions_m: Floats, slow: SlowState
+) -> Round | NoSolution:
+    """Locate a round: first by all that is known, then by what may be expected of one that looks like it.
+
+    Parameters
+    ----------
+    sensors : numpy.ndarray, shape (n,)
+        Indices of the sensors that heard it.
+    toa_s : numpy.ndarray, shape (n,)
+        When [s].
+    pick_s, common_s : numpy.ndarray, shape (n,)
+        As in `Round`.
+    positions_m : numpy.ndarray, shape (m, 3)
+        All sensors [m].
+    slow : SlowState
+        What is known of the air and the paths.
+
+    Returns
+    -------
+    Round or NoSolution
+        The round, or why it cannot be located.
+    """
+    heard_m, pick = positions_m[sensors], np.hypot(pick_s, common_s)
+    air, path_s = slow.air, slow.path_sigma_s
+    gate = GATE if len(sensors) >= MANY else FEW_GATE
+    solution = solve(heard_m, toa_s, np.hypot(pick, path_s), air, gate=gate)
+    if isinstance(solution, Solution):
+        air, path_s = slow.expected(solution, heard_m, np.hypot(pick, path_s), pick)
+        solution = solve(heard_m, toa_s, np.hypot(pick, path_s), air, gate=gate)
+    if isinstance(solution, NoSolution):
+        return solution
+    return Round(sensors, toa_s, pick_s, common_s, solution, air, path_s)
+
+
+def together(rounds: Sequence[Round], positions_m: Floats, slow: SlowState) -> list[Round]:
     """Locate rounds of one place together.
 
     Parameters
@@ -156,8 +191,8 @@ def together(rounds: Sequence[Round], positions_m: Floats, solve: Solve) -> list
         Rounds that were fired soon after each other, located each for itself, in order of time.
     positions_m : numpy.ndarray, shape (m, 3)
         All sensors [m].
-    solve : callable
-        Locates a round: from its sensors, times, and standard deviations of picks and of what is common.
+    slow : SlowState
+        What is known of the air and the paths.
 
     Returns
     -------
@@ -167,7 +202,7 @@ def together(rounds: Sequence[Round], positions_m: Floats, solve: Solve) -> list
     out = list(rounds)
     for burst in _bursts(rounds, positions_m):
         if len(burst.which) > 1:
-            _locate(burst, rounds, out, solve)
+            _place(burst, rounds, out, slow)
     return out
 
 
@@ -212,7 +247,7 @@ def _log_dense(left_s: Floats, square: Floats) -> Floats:
     return np.asarray(np.log(np.exp(-0.5 * left_s**2 / square) / np.sqrt(2.0 * np.pi * square) + WRONG_PER_S))
 
 
-def _locate(burst: _Burst, rounds: Sequence[Round], out: list[Round], solve: Solve) -> None:
+def _place(burst: _Burst, rounds: Sequence[Round], out: list[Round], slow: SlowState) -> None:
     """Locate a burst's pattern, and each of its rounds relative to it."""
     laid: list[_Laid] = []
     for _ in range(SWEEPS):
@@ -228,7 +263,9 @@ def _locate(burst: _Burst, rounds: Sequence[Round], out: list[Round], solve: Sol
     common = np.zeros(len(burst.pattern))
     for k in burst.which:
         common[rounds[k].sensors] = rounds[k].common_s
-    whole = solve(known, burst.pattern[known], burst.unsure[known], common[known])
+    whole = locate(
+        known, burst.pattern[known], burst.unsure[known], common[known], burst.about.positions_m, slow
+    )  # fmt: skip
     if isinstance(whole, NoSolution):
         return
     left, weights = np.full(len(common), math.nan), np.zeros(len(common))
