@@ -138,7 +138,8 @@ class _Burst:
         middle = np.full(len(known), math.nan)
         middle[known] = np.nanmedian(back[:, known], axis=0)
         like = heard & (np.abs(back - middle) <= ROUND_GATE * picks)
-        used = np.where(like.any(axis=0), like, heard)  # where two contradict, neither is better
+        # Where two contradict the earlier is believed: what is wrong is nearly always late.
+        used = np.where(like.any(axis=0), like, heard & (back == np.nanmin(np.where(heard, back, np.inf), axis=0)))
         count = np.maximum(used.sum(axis=0), 1)
         mean = np.where(used, back, 0.0).sum(axis=0) / count
         pick = np.where(used, picks, 0.0).sum(axis=0) / count
