@@ -138,8 +138,9 @@ class _Burst:
         middle = np.full(len(known), math.nan)
         middle[known] = np.nanmedian(back[:, known], axis=0)
         like = heard & (np.abs(back - middle) <= ROUND_GATE * picks)
-        # Where two contradict the earlier is believed: what is wrong is nearly always late.
-        used = np.where(like.any(axis=0), like, heard & (back == np.nanmin(np.where(heard, back, np.inf), axis=0)))
+        # Where rounds contradict, what is late by more than paths scatter is an echo: wrong is nearly always late.
+        soon = back <= np.nanmin(np.where(heard, back, np.inf), axis=0) + ROUND_GATE * self.about.path_s
+        used = np.where(like.any(axis=0), like, heard & soon)
         count = np.maximum(used.sum(axis=0), 1)
         mean = np.where(used, back, 0.0).sum(axis=0) / count
         pick = np.where(used, picks, 0.0).sum(axis=0) / count
