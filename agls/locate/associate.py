@@ -28,10 +28,11 @@ from agls.locate.clocks import Suspect
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
 from agls.locate.region import region95
+from agls.locate.rounds import Round, locate, together
 from agls.locate.search import Array, Found, Idle, Picks, find_shots
 from agls.locate.shock import solve_rifle
 from agls.locate.slow import SlowState
-from agls.locate.solve import Air, Height, NoSolution, Solution, solve
+from agls.locate.solve import Air, Height, NoSolution, Solution
 from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
 
@@ -47,9 +48,6 @@ MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
 FEW_FOR_ELLIPSE = 5
-# Here arrivals have been chosen already; those left that are off are mostly bent paths, and better distrusted early,
-# but where there are few none can be spared.
-MANY, LOCATE_GATE, FEW_GATE = 8, 3.0, 6.0
 BEFORE_S, AFTER_S = 0.1, 0.4  # unused detections this near a predicted arrival are listed with the shot
 NEVER_NS = 2**62
 WAVES = {"unknown": 0, "muzzle": MUZZLE, "shock": SHOCK}
@@ -282,8 +280,8 @@ class Associator:
         """Turn groups into shots, new or revised; say those that changed, and hand back those no group bears out."""
         out: list[Shot | Rejection] = []
         fallen, self.told = self.told, []
-        for group in groups:
-            shot, *rest = self._locate(group, now_ns, final=final)
+        for group, one in zip(groups, self._located(groups), strict=True):
+            shot, *rest = self._published(one, group, now_ns, final=final)
             out += rest
             if isinstance(shot, Rejection):
                 out.append(shot)
@@ -300,37 +298,51 @@ class Associator:
             self.told.append(_Told(shot, keys, group.members[0].toa_ns))
         return out, fallen
 
-    def _locate(self, group: _Group, now_ns: int, *, final: bool) -> list[Shot | Rejection]:
-        """Locate one group of detections, and learn from it once it is decided."""
+    def _located(self, groups: Sequence[_Group]) -> list[Round | Rejection]:
+        """Locate groups of detections, each for itself; then those of one place together."""
+        out = [self._alone(group) for group in groups]
+        which = [k for k, (group, one) in enumerate(zip(groups, out, strict=True))
+                 if isinstance(one, Round) and not group.shocks]  # fmt: skip
+        rounds = [one for one in (out[k] for k in which) if isinstance(one, Round)]
+        if len(rounds) > 1:
+            for k, one in zip(which, together(rounds, self.array.positions_m, self.slow), strict=True):
+                out[k] = one
+        return out
+
+    def _alone(self, group: _Group) -> Round | Rejection:
+        """Locate one group of detections."""
         picks = self._picks([*group.members, *group.shocks], group.reference_ns)
         count = len(group.members)
-        sensors, toa_s, pick_s = picks.sensor[:count], picks.toa_s[:count], picks.sigma_s[:count]
-        positions_m = self.array.positions_m[sensors]
-        air, path_s = self.slow.air, self.slow.path_sigma_s
-        sigma_s = np.hypot(pick_s, path_s)
-        gate = LOCATE_GATE if count >= MANY else FEW_GATE
-        solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
-        if isinstance(solution, Solution):
-            air, path_s = self.slow.expected(solution, positions_m, sigma_s, pick_s)
-            sigma_s = np.hypot(pick_s, path_s)
-            solution = solve(positions_m, toa_s, sigma_s, air, gate=gate)
-        if group.shocks and isinstance(solution, Solution):
-            solution = solve_rifle(self.array, group.found, picks, air, path_s, count)
-        first = group.members[0].detection
-        if isinstance(solution, NoSolution):
-            return [_rejected(solution.reason, first, f"{len(group.members)} detections agreed")]
+        own_s = np.array([held.detection.toa_sigma_s for held in group.members])
+        common_s = np.sqrt(np.maximum(picks.sigma_s[:count] ** 2 - own_s**2, 0.0))
+        one = locate(picks.sensor[:count], picks.toa_s[:count], own_s, common_s, self.array.positions_m, self.slow)
+        if group.shocks and isinstance(one, Round):
+            rifle = solve_rifle(self.array, group.found, picks, one.air, one.path_s, count)
+            one = rifle if isinstance(rifle, NoSolution) else replace(one, solution=rifle)
+        if isinstance(one, NoSolution):
+            return _rejected(one.reason, group.members[0].detection, f"{count} detections agreed")
+        return one
+
+    def _published(self, one: Round | Rejection, group: _Group, now_ns: int, *, final: bool) -> list[Shot | Rejection]:
+        """Write a located group as a shot, and learn from it once it is decided."""
+        if isinstance(one, Rejection):
+            return [one]
+        solution = one.solution
         right = int((solution.weights >= OUTLIER_WEIGHT).sum())
         if right < self.settings.min_sensors_count:
-            return [_rejected("too_few_agree", first, f"{right} of {len(group.members)} detections")]
+            detail = f"{right} of {len(group.members)} detections"
+            return [_rejected("too_few_agree", group.members[0].detection, detail)]
         shot = self._shot(solution, group, right, now_ns)
-        if final and self._no_ellipse(solution, right):
-            region = region95(solution, positions_m, toa_s, sigma_s, air, Height(solution.z_m, 10.0))
+        if not final:
+            return [shot]
+        positions_m, pick_s = self.array.positions_m[one.sensors], np.hypot(one.pick_s, one.common_s)
+        sigma_s = np.hypot(pick_s, one.path_s)
+        if self._no_ellipse(solution, right):
+            region = region95(solution, positions_m, one.toa_s, sigma_s, one.air, Height(solution.z_m, 10.0))
             shot = msgspec.structs.replace(
                 shot, region=tuple(self._spot(x, y, solution.z_m) for x, y in region.tolist())
             )
-        if not final:
-            return [shot]
-        suspects = self.slow.feed(solution, sensors, positions_m, sigma_s, pick_s, shot.origin_ns)
+        suspects = self.slow.feed(solution, one.sensors, positions_m, sigma_s, pick_s, shot.origin_ns)
         return [shot, *(self._suspected(suspect) for suspect in suspects)]
 
     def _picks(self, rows: Sequence[_Held], reference_ns: int) -> Picks:

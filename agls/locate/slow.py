@@ -29,6 +29,7 @@ LIKE_M = 25.0  # shots nearer than this share their paths
 PLACES = 200  # how many shots are remembered to tell like places
 FACTOR_SIGMA = 0.5  # what is declared is good to a factor of some 1.6 (exp(0.5)), one sigma
 FACTORS = np.exp(np.linspace(math.log(0.25), math.log(8.0), 57))  # those considered, 6 % apart
+DECLARED = -0.5 * (np.log(FACTORS) / FACTOR_SIGMA) ** 2  # their log-odds, before anything is heard
 LEAST_PATH_S = 1e-5  # what a path term of zero is taken for: a few millimetres
 WRONG_PER_S = 0.1  # of ten arrivals one is another sound's, anywhere within about a second
 HEIGHT_SIGMA_M = 10.0  # as the solver has it where no height is told
@@ -84,7 +85,7 @@ class SlowState:
     def __init__(self, air: Air, path_sigma_s: float) -> None:
         self.report = air
         self._path_s = max(path_sigma_s, LEAST_PATH_S) * FACTORS
-        self._path_odds = _DECLARED.copy()
+        self._path_odds = DECLARED.copy()
         self._taught = _Taught(np.zeros((3, 3)), np.zeros(3))
         self.air = air
         self._places: deque[tuple[float, float, _Taught]] = deque(maxlen=PLACES)
@@ -177,7 +178,7 @@ class SlowState:
         return next((known for x_m, y_m, known in self._places if math.dist(place, (x_m, y_m)) < LIKE_M), None)
 
     def _path_of(self, odds: Floats) -> float:
-        return math.sqrt(float(_shares(odds) @ self._path_s**2))
+        return math.sqrt(float(shares(odds) @ self._path_s**2))
 
     def _path_evidence(self, solution: Solution, pick_s: Floats, fit: _Fit) -> Floats:
         """Say how likely each path term makes a shot's residuals, some of which may be another sound's [nats]."""
@@ -192,10 +193,19 @@ class SlowState:
         self._taught = self._taught.aged(AIR_M_S_PER_ROOT_S**2 * gone_s)
 
 
-_DECLARED = -0.5 * (np.log(FACTORS) / FACTOR_SIGMA) ** 2
+def shares(odds: Floats) -> Floats:
+    """Turn log-odds into shares of one.
 
+    Parameters
+    ----------
+    odds : numpy.ndarray, shape (n,)
+        Log-odds, up to a constant [nats].
 
-def _shares(odds: Floats) -> Floats:
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Shares.
+    """
     weights = np.exp(odds - odds.max())
     return np.asarray(weights / weights.sum())
 
@@ -207,10 +217,10 @@ def _combined(report: Air, taught: _Taught, seen: _Taught) -> Air:
     """
     prior = FACTORS[:, None, None] ** -2.0 * np.diag(_air_sigmas(report) ** -2.0)
     all_seen = seen.information + prior
-    odds = _DECLARED + 0.5 * (np.linalg.inv(all_seen) @ seen.pull) @ seen.pull
+    odds = DECLARED + 0.5 * (np.linalg.inv(all_seen) @ seen.pull) @ seen.pull
     odds += 0.5 * (np.linalg.slogdet(prior)[1] - np.linalg.slogdet(all_seen)[1])
     spreads = np.linalg.inv(taught.information + prior)
-    share, means = _shares(odds), spreads @ taught.pull
+    share, means = shares(odds), spreads @ taught.pull
     middle = share @ means
     square = share @ (np.diagonal(spreads, axis1=1, axis2=2) + (means - middle) ** 2)
     return Air(
