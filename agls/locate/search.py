@@ -104,7 +104,7 @@ def find_shots(
     if thorough and found and in_flight(window) >= DENSE_FLIGHT:
         window = replace(window, mean=after.mean, precision=after.precision)
         found = _reconsidered(window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings))
-    found = _without_repeated_echoes(found, decided)
+    found = _without_repeated_echoes(found, decided, _apart_m(window))
     return _unlikely_by_chance(found, window, decided, idle)
 
 
@@ -141,7 +141,7 @@ def _reconsidered(
             window = window.in_air(air)
         now = window.foreseen([*decided, *found])
         bursts = _bursts(found)
-        places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]))) is not None]
+        places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]), burst)) is not None]
         if thetas is None:
             settled = [shot for burst in bursts if len(burst) >= BURST_SHOTS for shot in burst]
             thetas, _, scores, _, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
@@ -333,11 +333,11 @@ def _proposals(window: Window, clear_nats: float = math.inf) -> tuple[Floats, In
     return thetas, members, scores, clear, used
 
 
-def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found]) -> list[Found]:
+def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found], apart_m: float) -> list[Found]:
     """Leave out places that fire with every shot of a better heard place, always by the same lag: a wall fires no gun.
 
     The lag may be negative: where many sensors lose the direct sound, echoes can fit a place behind the wall, and a
-    little sooner.
+    little sooner. A burst that goes on from where it was fired is nobody's echo, however even its cadence.
     """
     by_place: dict[tuple[float, float, float], list[Found]] = {}
     for shot in shots:
@@ -345,7 +345,8 @@ def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found]) -> li
     groups = sorted(by_place.values(), key=lambda group: -max(shot.score for shot in group))
     kept = list(decided)
     for group in groups:
-        if not _echoes(group, kept):
+        elsewhere = [shot for shot in kept if math.dist(shot.place_m[:2], group[0].place_m[:2]) > apart_m]
+        if not _echoes(group, elsewhere):
             kept += group
     return sorted(kept[len(decided) :], key=lambda shot: shot.origin_s)
 
