@@ -36,6 +36,7 @@ from agls.locate.uncertainty import ellipse95
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
 
 EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
+EARLY_COUNT = 50  # detections that can be looked through so often; more take longer, and are looked at less often
 BUSY_COUNT = 150  # detections that can be looked through in a moment
 # Before all could have heard, less speaks against a wrong combination: ask for more in favour, and expect what the
 # network delivers at once to have come.
@@ -158,7 +159,7 @@ class Associator:
         held = _Held(detection.toa_ns, key, self.index[detection.sensor_id], detection, now_ns)
         insort(self.held, held)
         self.by_key[key] = held
-        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + EARLY_EVERY_NS))
+        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + self._rest_ns()))
         if len(self.held) <= self.settings.max_pending_count:
             return []
         shed = self.held[0]
@@ -192,6 +193,10 @@ class Associator:
         if not self.held:
             return NEVER_NS
         return max(self.held[0].toa_ns + 2 * self.zone_ns, self.held[0].received_ns) + self.settle_ns
+
+    def _rest_ns(self) -> int:
+        """Say how long to wait from one look to the next."""
+        return max(EARLY_EVERY_NS, EARLY_EVERY_NS * len(self.held) // EARLY_COUNT)
 
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
