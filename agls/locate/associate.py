@@ -33,6 +33,7 @@ from agls.locate.shock import solve_rifle
 from agls.locate.slow import SlowState
 from agls.locate.solve import Air, Height, NoSolution, Solution, solve
 from agls.locate.uncertainty import ellipse95
+from agls.locate.window import HALF_RANGE_SHARE
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
 
 EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
@@ -40,7 +41,8 @@ EARLY_COUNT = 50  # detections that can be looked through so often; more take lo
 BUSY_COUNT = 150  # detections that can be looked through in a moment
 # Before all could have heard, less speaks against a wrong combination: ask for more in favour, and expect what the
 # network delivers at once to have come.
-EARLY_NATS = 5.0
+EARLY_NATS = 10.0
+EARLY_SHARE = 0.65  # of the sensors that should have heard it by then: combinations of several shots' sounds have fewer
 EARLY_SETTLE_NS = 3 * NS_PER_S // 10
 ALONE_NS = 3 * NS_PER_S
 # A shot is told again when it moved by more than a metre and this share of its ellipse, or its ellipse shrank so far.
@@ -206,7 +208,11 @@ class Associator:
         horizon_ns = now_ns - min(self.settle_ns, EARLY_SETTLE_NS)
         found = self._find(self.held, horizon_ns, thorough=False)
         ripe_ns = [self._ripe_ns(group, found) for group in found]
-        ripe = [group for group, at_ns in zip(found, ripe_ns, strict=True) if at_ns <= horizon_ns]
+        ripe = [
+            group
+            for group, at_ns in zip(found, ripe_ns, strict=True)
+            if at_ns <= horizon_ns and self._heard_by_most(group, horizon_ns)
+        ]
         out, fallen = self._tell(ripe, now_ns, final=False)
         self.told += fallen  # not yet: what comes may bear them out
         # Those that were held back are looked at again when they are ripe, if nothing comes before.
@@ -225,11 +231,22 @@ class Associator:
             other is group or other.found.score < group.found.score or abs(other.origin_ns - group.origin_ns) > ALONE_NS
             for other in others
         )
-        if first and group.found.surplus >= EARLY_NATS:
+        keys = _keys(group)
+        beside = any(
+            abs(told.shot.origin_ns - group.origin_ns) < ALONE_NS and not _same(told.keys, keys) for told in self.told
+        )
+        if first and not beside and group.found.surplus >= EARLY_NATS:
             return group.members[0].toa_ns
         apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
         farthest_m = min(float(apart_m.max()), self.settings.max_range_m)
         return group.origin_ns + int(farthest_m / self.slow.air.sound_speed_m_s * NS_PER_S)
+
+    def _heard_by_most(self, group: _Group, horizon_ns: int) -> bool:
+        """Say whether most sensors that should have heard a shot by now did."""
+        apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
+        due_ns = group.origin_ns + apart_m / self.slow.air.sound_speed_m_s * NS_PER_S
+        due = (apart_m < HALF_RANGE_SHARE * self.settings.max_range_m) & (due_ns < horizon_ns)
+        return len(group.members) >= EARLY_SHARE * int(due.sum())
 
     def _decide(self, now_ns: int) -> list[Shot | Rejection]:
         """Decide the shots heard first in the zone, and let go of what was heard there."""
@@ -295,7 +312,7 @@ class Associator:
                 continue
             keys = _keys(group)
             known = max(fallen, key=lambda told, keys=keys: len(told.keys & keys), default=None)  # type: ignore[misc]
-            if known is None or 2 * len(known.keys & keys) <= min(len(known.keys), len(keys)):
+            if known is None or not _same(known.keys, keys):
                 out.append(shot)
             else:
                 fallen.remove(known)
@@ -426,6 +443,11 @@ def _decided(past: list[_Group], first: int, reference_ns: int) -> list[Found]:
 
 def _keys(group: _Group) -> frozenset[Key]:
     return frozenset(held.key for held in group.members)
+
+
+def _same(one: frozenset[Key], other: frozenset[Key]) -> bool:
+    """Say whether two groups of detections are the same shot: they share most of the smaller."""
+    return 2 * len(one & other) > min(len(one), len(other))
 
 
 def _arrival(held: _Held, residual_s: float, reason: str) -> Arrival:
