@@ -113,16 +113,11 @@ def find_shots(
 def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[list[Found], Window]:
     """Find shots; what looks like a blast and its bullet may be a burst, so whatever explains more decides."""
     steps = (_clear, find_bursts, _competing, _competing) if thorough else (_at_once,)
-    if not thorough:
-        plain = _in_steps(window, decided, steps)
-        if not _may_have_cracked(window, plain[0]):
-            return plain
-    plan = _in_steps(window, decided, (_rifles, *steps))
-    if not any(shot.shocks for shot in plan[0]):
-        return plan
-    if thorough:
-        plain = _in_steps(window, decided, steps)
-    return max(plan, plain, key=lambda one: sum(shot.surplus for shot in one[0]))
+    plain = _in_steps(window, decided, steps)
+    if not (window.wave == SHOCK).any() and not _may_have_cracked(window, plain[0]):
+        return plain
+    plan = _in_steps(window, decided, (_rifles, *steps)) if may_hold_rifles(window) else plain
+    return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
 
 
 def _may_have_cracked(window: Window, found: list[Found]) -> bool:
@@ -247,8 +242,6 @@ def _air_of(shot: Found, picks: Picks, array: Array, air: Air, settings: Locatin
 
 def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take the shots whose bullets explain what else was heard: their N-waves look like shots, and bend places."""
-    if not may_hold_rifles(window):
-        return [], window
     thetas, _, scores, _, _ = _proposals(window)
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     return find_rifles(window, thetas[order])
