@@ -17,7 +17,7 @@ import numpy as np
 from agls.config import Locating
 from agls.locate import _search
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
-from agls.locate._search import GATE, Bools, Ints
+from agls.locate._search import CLEAR_SHARE, GATE, Bools, Ints
 from agls.locate._shock import FASTEST_M_S, SHOCK
 from agls.locate.burst import find_bursts, in_flight
 from agls.locate.choose import BURST_SHOTS, SAME_PLACE_M, choose
@@ -123,8 +123,11 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
 def _may_have_cracked(window: Window, found: list[Found]) -> bool:
     """Say whether, before the blast of some place's first shot, enough sensors heard what its bullet may have been.
 
-    Only the first: before the others comes what the first left.
+    Only the first: before the others comes what the first left. Nor is it a crack where another shot explains it that
+    nearly every sensor heard: a bullet passes some of them.
     """
+    most = CLEAR_SHARE * len(window.array.near)
+    free = ~window.picks_of([shot for shot in found if len(shot.members) >= most])
     firsts: list[Found] = []
     for shot in found:
         if all(math.dist(one.place_m[:2], shot.place_m[:2]) > SAME_PLACE_M for one in firsts):
@@ -134,7 +137,7 @@ def _may_have_cracked(window: Window, found: list[Found]) -> bool:
         flight_s = alone(window, theta).delay[window.owner]
         lead_s = theta[2] / REFERENCE_SPEED_M_S + flight_s - window.t
         longest_s = flight_s * (1.0 - window.speed_m_s / FASTEST_M_S)
-        heard = (lead_s > GATE * window.sigma_s) & (lead_s < longest_s)
+        heard = free & (lead_s > GATE * window.sigma_s) & (lead_s < longest_s)
         if len(np.unique(window.owner[heard])) >= FEWEST_CRACKS:
             return True
     return False
@@ -157,6 +160,8 @@ def _reconsidered(
     window: Window, found: list[Found], decided: Sequence[Found], learn: Callable[[list[Found]], Air | None]
 ) -> list[Found]:
     """Let all shots compete anew, now that it is known what else is heard: hardly anything, once most is explained."""
+    if (~window.picks_of([*decided, *found])).sum() < window.fewest:
+        return found
     thetas: Floats | None = None
     count = 0
     for _ in range(AGAIN):
