@@ -305,6 +305,11 @@ class Associator:
         out: list[Shot | Rejection] = []
         fallen, self.told = self.told, []
         for group in groups:
+            unchanged = [told for told in fallen if told.keys == _keys(group) and not final]
+            if unchanged:
+                fallen.remove(unchanged[0])
+                self.told.append(unchanged[0])
+                continue
             shot, *rest = self._locate(group, now_ns, final=final)
             out += rest
             if isinstance(shot, Rejection):
