@@ -277,9 +277,7 @@ def _at_once(window: Window, known: list[Found]) -> tuple[list[Found], Window]:
     return found + more, after
 
 
-def _competing(
-    window: Window, known: list[Found], proposals: _Proposals | None = None
-) -> tuple[list[Found], Window]:
+def _competing(window: Window, known: list[Found], proposals: _Proposals | None = None) -> tuple[list[Found], Window]:
     """Find shots alone and places of a few: all that is proposed competes."""
     places = _proposed(window, proposals or _proposals(window))
     if not places:
