@@ -24,6 +24,7 @@ import numpy as np
 
 from agls.config import SiteConfig
 from agls.locate._shock import MUZZLE, SHOCK
+from agls.locate._told import revised, withdrawn
 from agls.locate.clocks import Suspect
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
@@ -45,8 +46,6 @@ EARLY_NATS = 10.0
 EARLY_SHARE = 0.65  # of the sensors that should have heard it by then: combinations of several shots' sounds have fewer
 EARLY_SETTLE_NS = 3 * NS_PER_S // 10
 ALONE_NS = 3 * NS_PER_S
-# A shot is told again when it moved by more than a metre and this share of its ellipse, or its ellipse shrank so far.
-MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
 FEW_FOR_ELLIPSE = 5
@@ -231,10 +230,8 @@ class Associator:
             other is group or other.found.score < group.found.score or abs(other.origin_ns - group.origin_ns) > ALONE_NS
             for other in others
         )
-        keys = _keys(group)
-        beside = any(
-            abs(told.shot.origin_ns - group.origin_ns) < ALONE_NS and not _same(told.keys, keys) for told in self.told
-        )
+        near = [told for told in self.told if abs(told.shot.origin_ns - group.origin_ns) < ALONE_NS]
+        beside = any(not _same(told.keys, _keys(group)) for told in near)
         if first and not beside and group.found.surplus >= EARLY_NATS:
             return group.members[0].toa_ns
         apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
@@ -260,7 +257,7 @@ class Associator:
         undecided = [told for told in self.told if told.first_ns > zone_end_ns]
         self.told = [told for told in self.told if told.first_ns <= zone_end_ns]
         out, fallen = self._tell(decided, now_ns, final=True)
-        out += [_withdrawn(told.shot) for told in fallen]
+        out += [withdrawn(told.shot) for told in fallen]
         self.told = undecided
         shocks = [held for group in decided for held in group.shocks]
         self._release([*(held for group in decided for held in group.members), *shocks])
@@ -321,9 +318,9 @@ class Associator:
                 out.append(shot)
             else:
                 fallen.remove(known)
-                revised = _revised(shot, known.shot, final=final)
-                out += [revised] if revised is not known.shot else []
-                shot = revised
+                now = revised(shot, known.shot, final=final)
+                out += [now] if now is not known.shot else []
+                shot = now
             self.told.append(_Told(shot, keys, group.members[0].toa_ns))
         return out, fallen
 
@@ -461,23 +458,6 @@ def _arrival(held: _Held, residual_s: float, reason: str) -> Arrival:
         sensor_id=sensor_id, boot_id=boot_id, seq=seq, toa_ns=UtcNs(held.toa_ns), residual_s=round(residual_s, 6),
         used=not reason, reason=reason,
     )  # fmt: skip
-
-
-def _revised(shot: Shot, known: Shot, *, final: bool) -> Shot:
-    """Make a shot the next revision of the one told, or give that one back where nothing worth telling changed."""
-    moved_m = ((shot.x_m - known.x_m) ** 2 + (shot.y_m - known.y_m) ** 2) ** 0.5
-    changed = (
-        moved_m > max(MOVED_M, MOVED_SHARE * known.ellipse.major_m)
-        or shot.ellipse.major_m < SHRUNK_SHARE * known.ellipse.major_m
-        or (final and shot.ellipse != known.ellipse)
-    )
-    if not changed:
-        return known
-    return msgspec.structs.replace(shot, shot_id=known.shot_id, revision=known.revision + 1, late=known.late)
-
-
-def _withdrawn(shot: Shot) -> Shot:
-    return msgspec.structs.replace(shot, state="withdrawn", revision=shot.revision + 1)
 
 
 def _shot_id(origin_ns: int, members: tuple[_Held, ...]) -> str:
