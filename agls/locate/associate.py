@@ -24,6 +24,7 @@ import numpy as np
 
 from agls.config import SiteConfig
 from agls.locate._shock import MUZZLE, SHOCK
+from agls.locate._told import revised, withdrawn
 from agls.locate.clocks import Suspect
 from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
@@ -34,17 +35,18 @@ from agls.locate.shock import solve_rifle
 from agls.locate.slow import SlowState
 from agls.locate.solve import Air, Height, NoSolution, Solution
 from agls.locate.uncertainty import ellipse95
+from agls.locate.window import HALF_RANGE_SHARE
 from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
 
 EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
+EARLY_COUNT = 50  # detections that can be looked through so often; more take longer, and are looked at less often
 BUSY_COUNT = 150  # detections that can be looked through in a moment
 # Before all could have heard, less speaks against a wrong combination: ask for more in favour, and expect what the
 # network delivers at once to have come.
-EARLY_NATS = 5.0
+EARLY_NATS = 10.0
+EARLY_SHARE = 0.65  # of the sensors that should have heard it by then: combinations of several shots' sounds have fewer
 EARLY_SETTLE_NS = 3 * NS_PER_S // 10
 ALONE_NS = 3 * NS_PER_S
-# A shot is told again when it moved by more than a metre and this share of its ellipse, or its ellipse shrank so far.
-MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
 FEW_FOR_ELLIPSE = 5
@@ -156,7 +158,7 @@ class Associator:
         held = _Held(detection.toa_ns, key, self.index[detection.sensor_id], detection, now_ns)
         insort(self.held, held)
         self.by_key[key] = held
-        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + EARLY_EVERY_NS))
+        self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + self._rest_ns()))
         if len(self.held) <= self.settings.max_pending_count:
             return []
         shed = self.held[0]
@@ -191,6 +193,10 @@ class Associator:
             return NEVER_NS
         return max(self.held[0].toa_ns + 2 * self.zone_ns, self.held[0].received_ns) + self.settle_ns
 
+    def _rest_ns(self) -> int:
+        """Say how long to wait from one look to the next."""
+        return max(EARLY_EVERY_NS, EARLY_EVERY_NS * len(self.held) // EARLY_COUNT)
+
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
         if len(self.held) > BUSY_COUNT:
@@ -199,7 +205,11 @@ class Associator:
         horizon_ns = now_ns - min(self.settle_ns, EARLY_SETTLE_NS)
         found = self._find(self.held, horizon_ns, thorough=False)
         ripe_ns = [self._ripe_ns(group, found) for group in found]
-        ripe = [group for group, at_ns in zip(found, ripe_ns, strict=True) if at_ns <= horizon_ns]
+        ripe = [
+            group
+            for group, at_ns in zip(found, ripe_ns, strict=True)
+            if at_ns <= horizon_ns and self._heard_by_most(group, horizon_ns)
+        ]
         out, fallen = self._tell(ripe, now_ns, final=False)
         self.told += fallen  # not yet: what comes may bear them out
         # Those that were held back are looked at again when they are ripe, if nothing comes before.
@@ -218,11 +228,20 @@ class Associator:
             other is group or other.found.score < group.found.score or abs(other.origin_ns - group.origin_ns) > ALONE_NS
             for other in others
         )
-        if first and group.found.surplus >= EARLY_NATS:
+        near = [told for told in self.told if abs(told.shot.origin_ns - group.origin_ns) < ALONE_NS]
+        beside = any(not _same(told.keys, _keys(group)) for told in near)
+        if first and not beside and group.found.surplus >= EARLY_NATS:
             return group.members[0].toa_ns
         apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
         farthest_m = min(float(apart_m.max()), self.settings.max_range_m)
         return group.origin_ns + int(farthest_m / self.slow.air.sound_speed_m_s * NS_PER_S)
+
+    def _heard_by_most(self, group: _Group, horizon_ns: int) -> bool:
+        """Say whether most sensors that should have heard a shot by now did."""
+        apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
+        due_ns = group.origin_ns + apart_m / self.slow.air.sound_speed_m_s * NS_PER_S
+        due = (apart_m < HALF_RANGE_SHARE * self.settings.max_range_m) & (due_ns < horizon_ns)
+        return len(group.members) >= EARLY_SHARE * int(due.sum())
 
     def _decide(self, now_ns: int) -> list[Shot | Rejection]:
         """Decide the shots heard first in the zone, and let go of what was heard there."""
@@ -236,7 +255,7 @@ class Associator:
         undecided = [told for told in self.told if told.first_ns > zone_end_ns]
         self.told = [told for told in self.told if told.first_ns <= zone_end_ns]
         out, fallen = self._tell(decided, now_ns, final=True)
-        out += [_withdrawn(told.shot) for told in fallen]
+        out += [withdrawn(told.shot) for told in fallen]
         self.told = undecided
         shocks = [held for group in decided for held in group.shocks]
         self._release([*(held for group in decided for held in group.members), *shocks])
@@ -280,7 +299,15 @@ class Associator:
         """Turn groups into shots, new or revised; say those that changed, and hand back those no group bears out."""
         out: list[Shot | Rejection] = []
         fallen, self.told = self.told, []
-        for group, one in zip(groups, self._located(groups), strict=True):
+        changed = []
+        for group in groups:
+            unchanged = [told for told in fallen if told.keys == _keys(group) and not final]
+            if unchanged:
+                fallen.remove(unchanged[0])
+                self.told.append(unchanged[0])
+            else:
+                changed.append(group)
+        for group, one in zip(changed, self._located(changed), strict=True):
             shot, *rest = self._published(one, group, now_ns, final=final)
             out += rest
             if isinstance(shot, Rejection):
@@ -288,13 +315,13 @@ class Associator:
                 continue
             keys = _keys(group)
             known = max(fallen, key=lambda told, keys=keys: len(told.keys & keys), default=None)  # type: ignore[misc]
-            if known is None or 2 * len(known.keys & keys) <= min(len(known.keys), len(keys)):
+            if known is None or not _same(known.keys, keys):
                 out.append(shot)
             else:
                 fallen.remove(known)
-                revised = _revised(shot, known.shot, final=final)
-                out += [revised] if revised is not known.shot else []
-                shot = revised
+                now = revised(shot, known.shot, final=final)
+                out += [now] if now is not known.shot else []
+                shot = now
             self.told.append(_Told(shot, keys, group.members[0].toa_ns))
         return out, fallen
 
@@ -435,29 +462,17 @@ def _keys(group: _Group) -> frozenset[Key]:
     return frozenset(held.key for held in group.members)
 
 
+def _same(one: frozenset[Key], other: frozenset[Key]) -> bool:
+    """Say whether two groups of detections are the same shot: they share most of the smaller."""
+    return 2 * len(one & other) > min(len(one), len(other))
+
+
 def _arrival(held: _Held, residual_s: float, reason: str) -> Arrival:
     sensor_id, boot_id, seq = held.key
     return Arrival(
         sensor_id=sensor_id, boot_id=boot_id, seq=seq, toa_ns=UtcNs(held.toa_ns), residual_s=round(residual_s, 6),
         used=not reason, reason=reason,
     )  # fmt: skip
-
-
-def _revised(shot: Shot, known: Shot, *, final: bool) -> Shot:
-    """Make a shot the next revision of the one told, or give that one back where nothing worth telling changed."""
-    moved_m = ((shot.x_m - known.x_m) ** 2 + (shot.y_m - known.y_m) ** 2) ** 0.5
-    changed = (
-        moved_m > max(MOVED_M, MOVED_SHARE * known.ellipse.major_m)
-        or shot.ellipse.major_m < SHRUNK_SHARE * known.ellipse.major_m
-        or (final and shot.ellipse != known.ellipse)
-    )
-    if not changed:
-        return known
-    return msgspec.structs.replace(shot, shot_id=known.shot_id, revision=known.revision + 1, late=known.late)
-
-
-def _withdrawn(shot: Shot) -> Shot:
-    return msgspec.structs.replace(shot, state="withdrawn", revision=shot.revision + 1)
 
 
 def _shot_id(origin_ns: int, members: tuple[_Held, ...]) -> str:

@@ -8,6 +8,7 @@ error, far better than any model of the air could.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from scipy.special import betaln
 from agls.locate import _search, _select
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
 from agls.locate._search import GATE, Ints
+from agls.locate.picks import Found
 from agls.locate.solve import MIN_ARRIVALS, Air, Height, Solution, solve
 from agls.locate.window import Window
 
@@ -81,7 +83,7 @@ def alone(window: Window, theta: Floats, cost: float = 0.0) -> Place:
     return Place(theta, delay, np.full(len(delay), window.path_s), hit, miss, origin, cost)
 
 
-def pool(window: Window, theta: Floats) -> Place | None:
+def pool(window: Window, theta: Floats, known: Sequence[Found] = ()) -> Place | None:
     """Find all shots from about one place, and from all of them the place's pattern; repeat.
 
     Parameters
@@ -90,6 +92,8 @@ def pool(window: Window, theta: Floats) -> Place | None:
         The picks.
     theta : numpy.ndarray, shape (7,)
         About where.
+    known : sequence of Found, optional
+        Shots of this place found before, which tell its pattern whatever air they were found in.
 
     Returns
     -------
@@ -102,6 +106,8 @@ def pool(window: Window, theta: Floats) -> Place | None:
     sigma = np.full(m, max(window.path_s, UNSURE_S))
     origins, members, scores = np.empty(count), np.empty((count, m), dtype=np.int64), np.empty(count)
     worth, place, pattern_nats = -math.inf, None, 0.0
+    if known:
+        theta, delay, sigma, pattern_nats = _learned(window, *_members(window, known), delay, theta)
     for _ in range(POOL_ROUNDS):
         number = _select.back_project(
             delay, sigma, hit, miss, window.start, window.owner, window.t, window.s, window.weight, window.taken,
@@ -119,6 +125,11 @@ def pool(window: Window, theta: Floats) -> Place | None:
         hit, miss, hearing_nats = _hearing(window, members[sure], theta)
         pattern_nats += hearing_nats
     return place
+
+
+def _members(window: Window, shots: Sequence[Found]) -> tuple[Ints, Floats]:
+    origins = np.array([shot.origin_s for shot in shots]) - window.reference_s
+    return np.array([window.members_of(shot) for shot in shots]), origins
 
 
 def _predicted(window: Window, theta: Floats) -> tuple[Floats, Floats, Floats]:

@@ -17,13 +17,13 @@ import numpy as np
 from agls.config import Locating
 from agls.locate import _search
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
-from agls.locate._search import Bools, Ints
-from agls.locate._shock import SHOCK
+from agls.locate._search import CLEAR_SHARE, GATE, Bools, Ints
+from agls.locate._shock import FASTEST_M_S, SHOCK
 from agls.locate.burst import find_bursts, in_flight
-from agls.locate.choose import BURST_SHOTS, choose
+from agls.locate.choose import BURST_SHOTS, SAME_PLACE_M, choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
-from agls.locate.shock import find_rifles, may_hold_rifles
+from agls.locate.shock import FEWEST_CRACKS, find_rifles, may_hold_rifles
 from agls.locate.solve import Air, Solution, solve
 from agls.locate.window import BURST_S, ECHO_RATE, Window, open_window
 
@@ -53,6 +53,8 @@ SAME_LAG_S = 0.0015  # the same each time,
 ECHO_SHARE = 0.85  # and fewer sensors hear it
 
 
+# Proposed shots, their picks, scores, whether they are clear; and which picks are taken then.
+_Proposals = tuple[Floats, Ints, Floats, Bools, Bools]
 _Step = Callable[[Window, list[Found]], tuple[list[Found], Window]]
 
 
@@ -104,17 +106,41 @@ def find_shots(
     if thorough and found and in_flight(window) >= DENSE_FLIGHT:
         window = replace(window, mean=after.mean, precision=after.precision)
         found = _reconsidered(window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings))
-    found = _without_repeated_echoes(found, decided)
+    found = _without_repeated_echoes(found, decided, _apart_m(window))
     return _unlikely_by_chance(found, window, decided, idle)
 
 
 def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[list[Found], Window]:
     """Find shots; what looks like a blast and its bullet may be a burst, so whatever explains more decides."""
-    steps = (_clear, find_bursts, _competing, _competing) if thorough else (_clear, _competing)
-    plan = _in_steps(window, decided, (_rifles, *steps))
-    if not any(shot.shocks for shot in plan[0]):
-        return plan
-    return max(plan, _in_steps(window, decided, steps), key=lambda one: sum(shot.surplus for shot in one[0]))
+    steps = (_clear, find_bursts, _competing, _competing) if thorough else (_at_once,)
+    plain = _in_steps(window, decided, steps)
+    if not (window.wave == SHOCK).any() and not _may_have_cracked(window, plain[0]):
+        return plain
+    plan = _in_steps(window, decided, (_rifles, *steps)) if may_hold_rifles(window) else plain
+    return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
+
+
+def _may_have_cracked(window: Window, found: list[Found]) -> bool:
+    """Say whether, before the blast of some place's first shot, enough sensors heard what its bullet may have been.
+
+    Only the first: before the others comes what the first left. Nor is it a crack where another shot explains it that
+    nearly every sensor heard: a bullet passes some of them.
+    """
+    most = CLEAR_SHARE * len(window.array.near)
+    free = ~window.picks_of([shot for shot in found if len(shot.members) >= most])
+    firsts: list[Found] = []
+    for shot in found:
+        if all(math.dist(one.place_m[:2], shot.place_m[:2]) > SAME_PLACE_M for one in firsts):
+            firsts.append(shot)
+    for shot in firsts:
+        theta = window.theta_of(shot)
+        flight_s = alone(window, theta).delay[window.owner]
+        lead_s = theta[2] / REFERENCE_SPEED_M_S + flight_s - window.t
+        longest_s = flight_s * (1.0 - window.speed_m_s / FASTEST_M_S)
+        heard = free & (lead_s > GATE * window.sigma_s) & (lead_s < longest_s)
+        if len(np.unique(window.owner[heard])) >= FEWEST_CRACKS:
+            return True
+    return False
 
 
 def _in_steps(window: Window, decided: Sequence[Found], steps: Sequence[_Step]) -> tuple[list[Found], Window]:
@@ -134,6 +160,8 @@ def _reconsidered(
     window: Window, found: list[Found], decided: Sequence[Found], learn: Callable[[list[Found]], Air | None]
 ) -> list[Found]:
     """Let all shots compete anew, now that it is known what else is heard: hardly anything, once most is explained."""
+    if (~window.picks_of([*decided, *found])).sum() < window.fewest:
+        return found
     thetas: Floats | None = None
     count = 0
     for _ in range(AGAIN):
@@ -141,7 +169,7 @@ def _reconsidered(
             window = window.in_air(air)
         now = window.foreseen([*decided, *found])
         bursts = _bursts(found)
-        places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]))) is not None]
+        places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]), burst)) is not None]
         if thetas is None:
             settled = [shot for burst in bursts if len(burst) >= BURST_SHOTS for shot in burst]
             thetas, _, scores, _, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
@@ -219,8 +247,6 @@ def _air_of(shot: Found, picks: Picks, array: Array, air: Air, settings: Locatin
 
 def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take the shots whose bullets explain what else was heard: their N-waves look like shots, and bend places."""
-    if not may_hold_rifles(window):
-        return [], window
     thetas, _, scores, _, _ = _proposals(window)
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     return find_rifles(window, thetas[order])
@@ -228,8 +254,12 @@ def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
 
 def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take, in order of time, the shots that nearly every sensor heard: there is nothing to weigh."""
+    return _taken_clear(window, _proposals(window, window.cost_nats(1) + CLEAR_NATS))
+
+
+def _taken_clear(window: Window, proposals: _Proposals) -> tuple[list[Found], Window]:
     cost = window.cost_nats(1)
-    thetas, members, scores, clear, used = _proposals(window, cost + CLEAR_NATS)
+    thetas, members, scores, clear, used = proposals
     found = [
         window.found(thetas[i], float(thetas[i, 2]) / REFERENCE_SPEED_M_S, members[i], float(scores[i]), cost)
         for i in np.flatnonzero(clear)
@@ -237,9 +267,19 @@ def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     return found, window.explained(used)
 
 
-def _competing(window: Window, known: list[Found]) -> tuple[list[Found], Window]:
+def _at_once(window: Window, known: list[Found]) -> tuple[list[Found], Window]:
+    """Take what is clear, and let the rest compete; where nothing is clear, as it was proposed already."""
+    proposals = _proposals(window, window.cost_nats(1) + CLEAR_NATS)
+    found, after = _taken_clear(window, proposals)
+    if not found:
+        return _competing(window, known, proposals)
+    more, after = _competing(after, [*known, *found])
+    return found + more, after
+
+
+def _competing(window: Window, known: list[Found], proposals: _Proposals | None = None) -> tuple[list[Found], Window]:
     """Find shots alone and places of a few: all that is proposed competes."""
-    places = _proposed(window)
+    places = _proposed(window, proposals or _proposals(window))
     if not places:
         return [], window
     found, after = choose(window, places, known)
@@ -292,9 +332,9 @@ def _echo_rate(window: Window, used: Bools, prior: float = 0.0) -> float:
     return (max(after - before, 0) + prior * ECHO_RATE) / max(int(used.sum()) + prior, 1.0)
 
 
-def _proposed(window: Window) -> list[Place]:
+def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
     """Propose places: each pick's best shot alone, and places that several of these agree on, with all their shots."""
-    thetas, _, scores, _, _ = _proposals(window)
+    thetas, _, scores, _, _ = proposals
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     thetas = thetas[order]
     cost = window.cost_nats(1)
@@ -317,7 +357,7 @@ def _apart_m(window: Window) -> float:
     return max(POOL_M, POOL_PATHS * window.path_s * window.speed_m_s)
 
 
-def _proposals(window: Window, clear_nats: float = math.inf) -> tuple[Floats, Ints, Floats, Bools, Bools]:
+def _proposals(window: Window, clear_nats: float = math.inf) -> _Proposals:
     """Propose the best shot first heard at each pick; those that are clear take their picks."""
     anchors = np.argsort(window.t, kind="stable").astype(np.int64)
     count, m = len(anchors), len(window.array.near)
@@ -333,11 +373,11 @@ def _proposals(window: Window, clear_nats: float = math.inf) -> tuple[Floats, In
     return thetas, members, scores, clear, used
 
 
-def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found]) -> list[Found]:
+def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found], apart_m: float) -> list[Found]:
     """Leave out places that fire with every shot of a better heard place, always by the same lag: a wall fires no gun.
 
     The lag may be negative: where many sensors lose the direct sound, echoes can fit a place behind the wall, and a
-    little sooner.
+    little sooner. A burst that goes on from where it was fired is nobody's echo, however even its cadence.
     """
     by_place: dict[tuple[float, float, float], list[Found]] = {}
     for shot in shots:
@@ -345,7 +385,8 @@ def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found]) -> li
     groups = sorted(by_place.values(), key=lambda group: -max(shot.score for shot in group))
     kept = list(decided)
     for group in groups:
-        if not _echoes(group, kept):
+        elsewhere = [shot for shot in kept if math.dist(shot.place_m[:2], group[0].place_m[:2]) > apart_m]
+        if not _echoes(group, elsewhere):
             kept += group
     return sorted(kept[len(decided) :], key=lambda shot: shot.origin_s)
 
