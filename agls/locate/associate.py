@@ -13,7 +13,6 @@ explains its detections otherwise. What is decided depends on the detections alo
 
 from __future__ import annotations
 
-import hashlib
 import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import msgspec
 import numpy as np
 
 from agls.config import SiteConfig
+from agls.locate._groups import Group, Held, Key, decided_of, keys_of, same, shot_id
 from agls.locate._shock import MUZZLE, SHOCK
 from agls.locate._told import revised, withdrawn
 from agls.locate.clocks import Suspect
@@ -30,7 +30,7 @@ from agls.locate.evidence import fuse, probability
 from agls.locate.frame import Frame
 from agls.locate.region import region95
 from agls.locate.rounds import Round, locate, together
-from agls.locate.search import Array, Found, Idle, Picks, find_shots
+from agls.locate.search import Array, Idle, Picks, find_shots
 from agls.locate.shock import solve_rifle
 from agls.locate.slow import SlowState
 from agls.locate.solve import Air, Height, NoSolution, Solution
@@ -54,39 +54,7 @@ BEFORE_S, AFTER_S = 0.1, 0.4  # unused detections this near a predicted arrival 
 NEVER_NS = 2**62
 WAVES = {"unknown": 0, "muzzle": MUZZLE, "shock": SHOCK}
 
-Key = tuple[str, str, int]
 Located = tuple[int, Shot | Rejection]
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """A detection that waits to be decided."""
-
-    toa_ns: int
-    key: Key
-    sensor: int
-    detection: Detection
-    received_ns: int
-
-    def __lt__(self, other: _Held) -> bool:
-        return (self.toa_ns, self.key) < (other.toa_ns, other.key)
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Detections found to be one shot, ordered by time; times in `found` count from `reference_ns`.
-
-    `shocks` are those of its bullet's N-wave.
-    """
-
-    found: Found
-    members: tuple[_Held, ...]
-    shocks: tuple[_Held, ...]
-    reference_ns: int
-
-    @property
-    def origin_ns(self) -> int:
-        return self.reference_ns + int(self.found.origin_s * NS_PER_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +96,9 @@ class Associator:
         slowest = air.sound_speed_m_s - 3 * air.sound_speed_sigma_m_s - 3 * air.wind_sigma_m_s
         self.zone_ns = int(self.array.longest_delay_s(slowest, self.settings.max_range_m) * NS_PER_S)
         self.settle_ns = int(self.settings.settle_s * NS_PER_S)
-        self.held: list[_Held] = []
-        self.by_key: dict[Key, _Held] = {}
-        self.past: list[_Group] = []
+        self.held: list[Held] = []
+        self.by_key: dict[Key, Held] = {}
+        self.past: list[Group] = []
         self.idle = Idle.at_first(len(ids))
         self.idle_until_ns: int | None = None
         self.told: list[_Told] = []
@@ -155,7 +123,7 @@ class Associator:
         key = (detection.sensor_id, detection.boot_id, detection.seq)
         if key in self.by_key:
             self._release([self.by_key[key]])
-        held = _Held(detection.toa_ns, key, self.index[detection.sensor_id], detection, now_ns)
+        held = Held(detection.toa_ns, key, self.index[detection.sensor_id], detection, now_ns)
         insort(self.held, held)
         self.by_key[key] = held
         self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + self._rest_ns()))
@@ -217,7 +185,7 @@ class Associator:
         self.look_ns, self.looked_ns = min(waits, default=NEVER_NS - EARLY_SETTLE_NS) + EARLY_SETTLE_NS, now_ns
         return out
 
-    def _ripe_ns(self, group: _Group, found: list[_Group]) -> int:
+    def _ripe_ns(self, group: Group, found: list[Group]) -> int:
         """Say from when a shot may be told: at once where much speaks for it, else when all could have heard it.
 
         At once is for the first shot: it opens the incident. What seems to follow within seconds may be its echoes,
@@ -229,14 +197,14 @@ class Associator:
             for other in others
         )
         near = [told for told in self.told if abs(told.shot.origin_ns - group.origin_ns) < ALONE_NS]
-        beside = any(not _same(told.keys, _keys(group)) for told in near)
+        beside = any(not same(told.keys, keys_of(group)) for told in near)
         if first and not beside and group.found.surplus >= EARLY_NATS:
             return group.members[0].toa_ns
         apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
         farthest_m = min(float(apart_m.max()), self.settings.max_range_m)
         return group.origin_ns + int(farthest_m / self.slow.air.sound_speed_m_s * NS_PER_S)
 
-    def _heard_by_most(self, group: _Group, horizon_ns: int) -> bool:
+    def _heard_by_most(self, group: Group, horizon_ns: int) -> bool:
         """Say whether most sensors that should have heard a shot by now did."""
         apart_m = np.linalg.norm(self.array.positions_m - np.array(group.found.place_m), axis=1)
         due_ns = group.origin_ns + apart_m / self.slow.air.sound_speed_m_s * NS_PER_S
@@ -271,14 +239,14 @@ class Associator:
         out += [_rejected("shockwave", held.detection) for held in sorted(shocks)]
         return out + [_rejected("unassociated", held.detection) for held in idle]
 
-    def _release(self, gone: list[_Held]) -> None:
+    def _release(self, gone: list[Held]) -> None:
         """Hold some detections no longer."""
         keys = {held.key for held in gone}
         self.held = [held for held in self.held if held.key not in keys]
         for key in keys:
             del self.by_key[key]
 
-    def _find(self, window: list[_Held], horizon_ns: int, *, thorough: bool) -> list[_Group]:
+    def _find(self, window: list[Held], horizon_ns: int, *, thorough: bool) -> list[Group]:
         """Search a window for shots, beside those decided before."""
         if len({held.sensor for held in window}) < self.settings.min_sensors_count:
             return []
@@ -286,22 +254,22 @@ class Associator:
         rows = window + [held for group in self.past for held in group.members]
         picks = self._picks(rows, reference_ns)
         horizon_s = (horizon_ns - reference_ns) / NS_PER_S
-        decided = _decided(self.past, len(window), reference_ns)
+        decided = decided_of(self.past, len(window), reference_ns)
         found = find_shots(
             picks, self.array, self.slow.air, self.settings, horizon_s, decided, thorough=thorough, idle=self.idle
         )
         return [
-            _Group(shot, tuple(rows[k] for k in shot.members), tuple(rows[k] for k in shot.shocks), reference_ns)
+            Group(shot, tuple(rows[k] for k in shot.members), tuple(rows[k] for k in shot.shocks), reference_ns)
             for shot in found
         ]
 
-    def _tell(self, groups: list[_Group], now_ns: int, *, final: bool) -> tuple[list[Shot | Rejection], list[_Told]]:
+    def _tell(self, groups: list[Group], now_ns: int, *, final: bool) -> tuple[list[Shot | Rejection], list[_Told]]:
         """Turn groups into shots, new or revised; say those that changed, and hand back those no group bears out."""
         out: list[Shot | Rejection] = []
         fallen, self.told = self.told, []
         changed = []
         for group in groups:
-            unchanged = [told for told in fallen if told.keys == _keys(group) and not final]
+            unchanged = [told for told in fallen if told.keys == keys_of(group) and not final]
             if unchanged:
                 fallen.remove(unchanged[0])
                 self.told.append(unchanged[0])
@@ -313,9 +281,9 @@ class Associator:
             if isinstance(shot, Rejection):
                 out.append(shot)
                 continue
-            keys = _keys(group)
+            keys = keys_of(group)
             known = max(fallen, key=lambda told, keys=keys: len(told.keys & keys), default=None)  # type: ignore[misc]
-            if known is None or not _same(known.keys, keys):
+            if known is None or not same(known.keys, keys):
                 out.append(shot)
             else:
                 fallen.remove(known)
@@ -325,7 +293,7 @@ class Associator:
             self.told.append(_Told(shot, keys, group.members[0].toa_ns))
         return out, fallen
 
-    def _located(self, groups: Sequence[_Group]) -> list[Round | Rejection]:
+    def _located(self, groups: Sequence[Group]) -> list[Round | Rejection]:
         """Locate groups of detections, each for itself; then those of one place together."""
         out = [self._alone(group) for group in groups]
         which = [k for k, (group, one) in enumerate(zip(groups, out, strict=True))
@@ -336,7 +304,7 @@ class Associator:
                 out[k] = one
         return out
 
-    def _alone(self, group: _Group) -> Round | Rejection:
+    def _alone(self, group: Group) -> Round | Rejection:
         """Locate one group of detections."""
         picks = self._picks([*group.members, *group.shocks], group.reference_ns)
         count = len(group.members)
@@ -350,7 +318,7 @@ class Associator:
             return _rejected(one.reason, group.members[0].detection, f"{count} detections agreed")
         return one
 
-    def _published(self, one: Round | Rejection, group: _Group, now_ns: int, *, final: bool) -> list[Shot | Rejection]:
+    def _published(self, one: Round | Rejection, group: Group, now_ns: int, *, final: bool) -> list[Shot | Rejection]:
         """Write a located group as a shot, and learn from it once it is decided."""
         if isinstance(one, Rejection):
             return [one]
@@ -372,7 +340,7 @@ class Associator:
         suspects = self.slow.feed(solution, one.sensors, positions_m, sigma_s, pick_s, shot.origin_ns)
         return [shot, *(self._suspected(suspect) for suspect in suspects)]
 
-    def _picks(self, rows: Sequence[_Held], reference_ns: int) -> Picks:
+    def _picks(self, rows: Sequence[Held], reference_ns: int) -> Picks:
         """Write detections as picks: less what a clock is known to be late, and as unsure as survey and clock are."""
         said = [held.detection for held in rows]
         sensor = np.array([held.sensor for held in rows], dtype=np.int64)
@@ -400,14 +368,14 @@ class Associator:
             stage="associate", reason="clock_suspect", subject=self.array.sensor_ids[suspect.sensor], detail=detail
         )
 
-    def _shot(self, solution: Solution, group: _Group, right: int, now_ns: int) -> Shot:
+    def _shot(self, solution: Solution, group: Group, right: int, now_ns: int) -> Shot:
         x, y, z = (round(value, 3) for value in (solution.x_m, solution.y_m, solution.z_m))
         geodetic = self.frame.to_geodetic(x, y, z)
         latitude, longitude, height = geodetic or (None, None, None)
         origin_ns = group.reference_ns + round(solution.origin_s * 1e6) * 1000
         llrs = [held.detection.llr["gunshot"] for held in group.members if "gunshot" in held.detection.llr]
         return Shot(
-            shot_id=_shot_id(origin_ns, group.members),
+            shot_id=shot_id(origin_ns, group.members),
             late=now_ns - origin_ns > self.late_ns,
             origin_ns=UtcNs(origin_ns),
             origin_sigma_s=round(float(solution.covariance[3, 3]) ** 0.5, 6),
@@ -427,7 +395,7 @@ class Associator:
             arrivals=self._arrivals(solution, group),
         )
 
-    def _arrivals(self, solution: Solution, group: _Group) -> tuple[Arrival, ...]:
+    def _arrivals(self, solution: Solution, group: Group) -> tuple[Arrival, ...]:
         """List the detections used, and those refused near by, with the reason."""
         rows = [
             _arrival(held, float(residual), "" if weight >= OUTLIER_WEIGHT else "outlier")
@@ -447,39 +415,12 @@ class Associator:
         return tuple(rows)
 
 
-def _decided(past: list[_Group], first: int, reference_ns: int) -> list[Found]:
-    """Number the picks of decided shots on from `first`, and count their times from another moment."""
-    out: list[Found] = []
-    for group in past:
-        members = tuple(range(first, first + len(group.members)))
-        shift_s = (group.reference_ns - reference_ns) / NS_PER_S
-        out.append(replace(group.found, members=members, shocks=(), origin_s=group.found.origin_s + shift_s))
-        first += len(members)
-    return out
-
-
-def _keys(group: _Group) -> frozenset[Key]:
-    return frozenset(held.key for held in group.members)
-
-
-def _same(one: frozenset[Key], other: frozenset[Key]) -> bool:
-    """Say whether two groups of detections are the same shot: they share most of the smaller."""
-    return 2 * len(one & other) > min(len(one), len(other))
-
-
-def _arrival(held: _Held, residual_s: float, reason: str) -> Arrival:
+def _arrival(held: Held, residual_s: float, reason: str) -> Arrival:
     sensor_id, boot_id, seq = held.key
     return Arrival(
         sensor_id=sensor_id, boot_id=boot_id, seq=seq, toa_ns=UtcNs(held.toa_ns), residual_s=round(residual_s, 6),
         used=not reason, reason=reason,
     )  # fmt: skip
-
-
-def _shot_id(origin_ns: int, members: tuple[_Held, ...]) -> str:
-    """Name a shot after its time and its detections, so that the same input gives the same name."""
-    seed = "|".join(f"{held.key}" for held in members).encode()
-    moment = format_utc(origin_ns)[:23].translate({ord(mark): None for mark in "-:T."})
-    return f"S{moment}-{hashlib.sha256(seed).hexdigest()[:6]}"
 
 
 def _rejected(reason: str, detection: Detection, detail: str = "") -> Rejection:
