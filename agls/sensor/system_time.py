@@ -32,7 +32,7 @@ class Sync(Protocol):
 
     @property
     def sigma_s(self) -> float:
-        """Its own bound of its error [s]."""
+        """How far it may be off, by its own account [s]."""
 
     @property
     def pulse_age_s(self) -> float:
@@ -152,12 +152,24 @@ class SystemTime:
 
     @property
     def source(self) -> Source:
-        """What the system clock follows."""
+        """Say what the system clock follows.
+
+        Returns
+        -------
+        Source
+            As last told.
+        """
         return self._told.source
 
     @property
     def ever_set(self) -> bool:
-        """Whether the clock ever followed anything."""
+        """Say whether the clock ever followed anything.
+
+        Returns
+        -------
+        bool
+            Whether it did.
+        """
         return self._good is not None
 
     def _choose(self, sync: Sync, before: _Word) -> float:
