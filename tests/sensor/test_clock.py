@@ -136,17 +136,28 @@ def test_a_clock_that_is_set_wrong_is_not_believed_where_network_time_says_so(st
     system = SystemTime()
     system.read(0, UTC_NS)
     system.tell(told("pps", against_s=0.002), 0)
-    system.read(NS_PER_S, UTC_NS + NS_PER_S + round(step_s * NS_PER_S))
+    for at_ns in (NS_PER_S - 1000, NS_PER_S):
+        system.read(at_ns, UTC_NS + at_ns + round(step_s * NS_PER_S))
     system.tell(told("pps", against_s=step_s + 0.002), NS_PER_S)
     assert system.utc_ns(2 * NS_PER_S) == UTC_NS + 2 * NS_PER_S
     assert system.counts["clock_set"] == 1
+
+
+def test_a_pause_between_reading_two_clocks_is_no_step():
+    system = SystemTime()
+    for at_ns, late_ns in ((0, 0), (1000, 5_000_000), (2000, 0)):
+        system.read(at_ns, UTC_NS + at_ns + late_ns)
+        system.tell(told("ntp", against_s=0.0), at_ns)
+    assert system.utc_ns(3000) == UTC_NS + 3000
+    assert not system.counts["clock_set"]
 
 
 def test_a_clock_that_is_set_right_at_last_is_believed():
     system = SystemTime()
     system.read(0, 0)
     system.tell(told("none", 10.0), 0)
-    system.read(NS_PER_S, UTC_NS)
+    for _ in range(2):
+        system.read(NS_PER_S, UTC_NS)
     system.tell(told("ntp", 3e-3, against_s=0.0), NS_PER_S)
     assert system.utc_ns(NS_PER_S) == UTC_NS
     assert system.sigma_s(NS_PER_S) == pytest.approx(3e-3)
