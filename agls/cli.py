@@ -336,7 +336,10 @@ COMMANDS = Group(
         "classify": Command("Say of each impulse in audio files what it was", _classify_arguments, _classify),
         "sensor": Group(
             "Work with one sensor node",
-            {"run": Command("Hear, judge and send detections", _sensor_run_arguments, _sensor_run)},
+            {
+                "run": Command("Hear, judge and send detections", _sensor_run_arguments, _sensor_run),
+                "privacy-report": of_module("Print what left a node in the last 24 hours", "agls.sensor.privacy"),
+            },
         ),
         "hub": Command("Locate shots from the detections of a site", _hub_arguments, _hub),
         "console": Command("Show the live map and incidents of a site", _console_arguments, _console),

@@ -84,12 +84,12 @@ def stop_on_signal() -> Iterator[threading.Event]:
     """
     stop = threading.Event()
 
-    def ask(number: int, _frame: FrameType | None) -> None:
+    def _ask(number: int, _frame: FrameType | None) -> None:
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
