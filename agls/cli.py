@@ -7,19 +7,14 @@ stderr), 130 interrupted, 1 anything else.
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from agls import __version__
+from agls.commands import Command, Group, fill, of_module, stop_on_signal
 from agls.errors import InputError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -71,60 +66,11 @@ def _say(sentence: str) -> None:
     print(f"agls: {sentence}", file=sys.stderr)
 
 
-@dataclass(frozen=True)
-class _Command:
-    """One command: what it does in a line, its arguments, and the function that runs it."""
-
-    summary: str
-    add_arguments: Callable[[argparse.ArgumentParser], object]
-    run: Callable[[argparse.Namespace], int]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Commands under one word."""
-
-    summary: str
-    commands: "Mapping[str, _Command | _Group]"
-
-
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agls", description=COMMANDS.summary)
     parser.add_argument("--version", action="version", version=f"agls {__version__}")
-    _fill(parser, COMMANDS, words)
+    fill(parser, COMMANDS, words)
     return parser
-
-
-def _fill(parser: argparse.ArgumentParser, group: _Group, words: Sequence[str]) -> None:
-    """Add the commands of a group; arguments are added to the one that is asked for alone, whose module knows them."""
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, item in group.commands.items():
-        below = commands.add_parser(name, help=item.summary, description=item.summary)
-        if name not in words[:1]:
-            continue
-        if isinstance(item, _Group):
-            _fill(below, item, words[1:])
-        else:
-            item.add_arguments(below)
-            below.set_defaults(run=item.run)
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Give what SIGTERM or the first Ctrl-C sets, so that what runs may finish; the second Ctrl-C interrupts."""
-    stop = threading.Event()
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # ------------------------------------------------------------------------------------------------ live commands
@@ -156,7 +102,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         ),
         period_s=played.duration_s,
     )
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         return run_demo(
             city,
             headless=arguments.headless,
@@ -188,7 +134,7 @@ def _sensor_run(arguments: argparse.Namespace) -> int:
     _say(
         f"{config.sensor_id}: hearing {_number(len(arguments.files), 'file')}, broker {config.mqtt.url}; Ctrl-C ends it"
     )
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         for number, path in enumerate(arguments.files):
             source = FileSource(path, start_ns, realtime=arguments.realtime)
             start_ns = source.clock.utc_ns(source.frames)
@@ -238,7 +184,7 @@ def _hub(arguments: argparse.Namespace) -> int:
     site = load_site(arguments.site)
     sensors = _number(len(site.sensor), "sensor")
     _say(f"{site.name}: {sensors}, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it")
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         print(run_hub(site, arguments.out, stop, resume=True))
     return DONE
 
@@ -253,7 +199,7 @@ def _console(arguments: argparse.Namespace) -> int:
     from agls.console.app import run_console
 
     site = load_site(arguments.site)
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         run_console(site, arguments.port, stop)
     return DONE
 
@@ -333,7 +279,7 @@ def _simulate_fleet(arguments: argparse.Namespace) -> int:
     if arguments.broker is None or arguments.out:
         raise InputError("a fleet takes --broker, such as mqtt://127.0.0.1:1883, and no --out")
     fleet = load_fleet(arguments.fleet)
-    with _stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         account = run_fleet(fleet, Mqtt(url=arguments.broker), stop)
     print(told(account))
     return DONE if account.complete else FAILED
@@ -382,48 +328,42 @@ def _schema(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _of_module(summary: str, module: str) -> _Command:
-    """Make a command of a module that brings its arguments and its run with it, imported only when asked for."""
-    return _Command(
-        summary,
-        lambda parser: import_module(module).add_arguments(parser),
-        lambda arguments: int(import_module(module).run(arguments)),
-    )
-
-
-COMMANDS = _Group(
+COMMANDS = Group(
     "Acoustic gunshot location: sensor nodes, hub, replay.",
     {
-        "demo": _Command("Run the whole chain on a simulated city", _demo_arguments, _demo),
-        "replay": _Command("Run a recorded dataset through the live pipeline", _replay_arguments, _replay),
-        "classify": _Command("Say of each impulse in audio files what it was", _classify_arguments, _classify),
-        "sensor": _Group(
+        "demo": Command("Run the whole chain on a simulated city", _demo_arguments, _demo),
+        "replay": Command("Run a recorded dataset through the live pipeline", _replay_arguments, _replay),
+        "classify": Command("Say of each impulse in audio files what it was", _classify_arguments, _classify),
+        "sensor": Group(
             "Work with one sensor node",
-            {"run": _Command("Hear, judge and send detections", _sensor_run_arguments, _sensor_run)},
+            {
+                "run": Command("Hear, judge and send detections", _sensor_run_arguments, _sensor_run),
+                "privacy-report": of_module("Print what left a node in the last 24 hours", "agls.sensor.privacy"),
+            },
         ),
-        "hub": _Command("Locate shots from the detections of a site", _hub_arguments, _hub),
-        "console": _Command("Show the live map and incidents of a site", _console_arguments, _console),
-        "simulate": _Command(
+        "hub": Command("Locate shots from the detections of a site", _hub_arguments, _hub),
+        "console": Command("Show the live map and incidents of a site", _console_arguments, _console),
+        "simulate": Command(
             "Write a simulated dataset with its truth, or load a broker with a fleet", _simulate_arguments, _simulate
         ),
-        "calibrate": _Group(
+        "calibrate": Group(
             "Measure a real site: clocks, places, air, ears, cameras",
             {
-                "clock": _of_module("Capture latency and drift of a device, from pulses", "calibration.clock"),
-                "survey": _of_module("Where sensors stand, from GNSS fixes or test shots", "calibration.survey"),
-                "weather": _of_module("Sound speed and wind, from located shots", "calibration.weather"),
-                "classifier": _of_module("What a node's probabilities mean, from labels", "calibration.classifier"),
-                "camera": _of_module("Where a camera mount looks, from landmarks", "calibration.camera"),
-                "coverage": _of_module("Where shots would be heard, and how well located", "calibration.coverage"),
+                "clock": of_module("Capture latency and drift of a device, from pulses", "calibration.clock"),
+                "survey": of_module("Where sensors stand, from GNSS fixes or test shots", "calibration.survey"),
+                "weather": of_module("Sound speed and wind, from located shots", "calibration.weather"),
+                "classifier": of_module("What a node's probabilities mean, from labels", "calibration.classifier"),
+                "camera": of_module("Where a camera mount looks, from landmarks", "calibration.camera"),
+                "coverage": of_module("Where shots would be heard, and how well located", "calibration.coverage"),
             },
         ),
-        "config": _Group(
+        "config": Group(
             "Print and check configuration files",
             {
-                "example": _Command("Print a commented example", _example_arguments, _example),
-                "check": _Command("Say whether a file would be accepted", _check_arguments, _check),
+                "example": Command("Print a commented example", _example_arguments, _example),
+                "check": Command("Say whether a file would be accepted", _check_arguments, _check),
             },
         ),
-        "schema": _Command("Write the JSON Schemas of all messages", _schema_arguments, _schema),
+        "schema": Command("Write the JSON Schemas of all messages", _schema_arguments, _schema),
     },
 )

@@ -297,7 +297,7 @@ def quantile(ordered: list[float], share: float) -> float:
 LINE_BYTES = 80
 
 
-class SpokenNode:
+class _SpokenNode:
     """A pipeline that decides one impulse with every block that is not empty."""
 
     sensor_id, boot_id = SENSOR, "unused"
@@ -353,13 +353,13 @@ def live(folder: Path, url: str, count: int) -> None:
 
     outage, notes = folder / "outage", folder / "notes"
     # The wall clock goes back an hour when the outage begins.
-    node = SpokenNode(-HOUR_NS if outage.exists() else 0)
+    node = _SpokenNode(-HOUR_NS if outage.exists() else 0)
     config = NodeConfig(
         sensor_id=SENSOR, mqtt=Mqtt(url=url), heartbeat_s=1.0, outbox_file=str(folder / "outbox.sqlite")
     )
     store = Store(config.outbox_file)
     outbox = Outbox(store, 2 * count)
-    shell = NodeShell(config, node, outbox, store, clock_ns=lambda: hurried_ns(outage))  # type: ignore[arg-type]
+    shell = NodeShell(config, node, outbox, store, clock_ns=lambda: _hurried_ns(outage))  # type: ignore[arg-type]
     with shell.connection, notes.open("ab", buffering=0) as file:
         # A line that was being written when the node was killed is none.
         file.truncate(notes.stat().st_size // LINE_BYTES * LINE_BYTES)
@@ -370,14 +370,14 @@ def live(folder: Path, url: str, count: int) -> None:
                 continue
             seq = outbox.next_seq
             began_ns = time.perf_counter_ns()
-            outbox.put(node.feed(IMPULSE)[0], hurried_ns(outage))
+            outbox.put(node.feed(IMPULSE)[0], _hurried_ns(outage))
             taken_us = (time.perf_counter_ns() - began_ns) // 1000
             line = f"{outbox.boot_id} {seq} {node.toa_ns} {taken_us}".ljust(LINE_BYTES - 1) + "\n"
             os.write(file.fileno(), line.encode())
             shell.hear(SILENCE)
 
 
-def hurried_ns(outage: Path) -> int:
+def _hurried_ns(outage: Path) -> int:
     """Read a clock that only goes forward, and faster while the broker is away."""
     now_ns = time.monotonic_ns()
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from agls.config import Origin
 from agls.messages import NS_PER_S
@@ -25,6 +26,8 @@ from firmware_sim.card import Card
 from firmware_sim.delivery import Stream, open_stream
 from firmware_sim.faults import AnyFault, GpsLoss, Heat
 from firmware_sim.scene import Device, Ear, Scene
+
+Floats = NDArray[np.float64]
 
 RATE_HZ = 48_000
 START_NS = 1_800_000_000_250_000_000
@@ -136,12 +139,12 @@ def hear(scene: Scene, opened_s: float, duration_s: float) -> Heard:
     """
     streams: list[Stream] = []
 
-    def open_card() -> Stream:
+    def _open() -> Stream:
         streams.append(open_stream(scene, EAR, START_NS, opened_s, audio=False))
         return streams[-1]
 
     pulse_channel = 2 if scene.card.sync == "pps_audio" else 0
-    source = CardSource(open_card, RATE_HZ, scene.card.block_frames, pulse_channel, watch_still=False)
+    source = CardSource(_open, RATE_HZ, scene.card.block_frames, pulse_channel, watch_still=False)
     heard, next_s = Heard(), 1.0
     for block in source.blocks():
         since_s = streams[0].now_s - opened_s
@@ -162,7 +165,7 @@ def hear(scene: Scene, opened_s: float, duration_s: float) -> Heard:
     return heard
 
 
-def constant(task: Task) -> tuple[float, float]:
+def constant(task: Task) -> float:
     """Find a device's constant as ``agls calibrate clock`` does.
 
     Parameters
@@ -173,17 +176,14 @@ def constant(task: Task) -> tuple[float, float]:
     Returns
     -------
     float
-        Latency [s].
-    float
-        One standard deviation for the next start [s].
+        Latency [s]. How much starts differ is left out of what is scored: the clock's own sigma must hold it.
     """
     way = task.way if task.way in ("PPS in audio", "I2S") else "USB"
     runs = []
     for opened_s in STARTS_S:
         heard = hear(scene_of(way, task.seed), opened_s, CALIBRATED_S)
         runs.append(Run("start", np.array(heard.at_s), np.array(heard.error_s), CALIBRATED_S / 2))
-    found = find_latency(runs)
-    return found.latency_s, found.sigma_s
+    return find_latency(runs).latency_s
 
 
 def measured(task: Task) -> Heard:
@@ -197,7 +197,7 @@ def measured(task: Task) -> Heard:
     Returns
     -------
     Heard
-        As detections are stamped and their sigma is told.
+        With the sigma that the clock tells.
     """
     random = np.random.default_rng([task.seed, 7])
     faults: list[AnyFault] = []
@@ -208,55 +208,72 @@ def measured(task: Task) -> Heard:
     if task.kind == "loss":
         drift_ppm = float(random.normal(0, HOLD_PPM))
         faults.append(GpsLoss(start_s=begin_s + 90, end_s=begin_s + 210, drift_ppm=drift_ppm))
-    latency_s, latency_sigma_s = constant(task)
+    latency_s = constant(task)
     heard = hear(scene_of(task.way, task.seed, faults), begin_s, task.duration_s)
     heard.error_s = [error_s - latency_s for error_s in heard.error_s]
-    heard.sigma_s = [math.hypot(sigma_s, latency_sigma_s) for sigma_s in heard.sigma_s]
     return heard
 
 
-def _rows_of(way: str, kind: str, heard: Sequence[Heard]) -> list[Row]:
-    """Say how far off times were, and how honest sigma was."""
-    starts = [
-        np.array([(e, s) for at, e, s in zip(one.at_s, one.error_s, one.sigma_s, strict=True) if at >= CONVERGED_S])
-        for one in heard
+def _converged(one: Heard) -> Floats:
+    """Take errors and sigmas of a start once it is converged, shape (n, 2)."""
+    chosen = [
+        (error_s, sigma_s)
+        for at_s, error_s, sigma_s in zip(one.at_s, one.error_s, one.sigma_s, strict=True)
+        if at_s >= CONVERGED_S
     ]
-    every = np.concatenate(starts)
-    within = [float(np.mean(np.abs(one[:, 0]) <= 2 * one[:, 1])) for one in starts]
-    off_us = 1e6 * np.quantile(np.abs(every[:, 0]), [0.5, 0.99, 0.999])
-    modes = sorted(set(itertools.chain.from_iterable(one.modes for one in heard)))
-    detail = {
-        "p50_us": off_us[0], "p99_us": off_us[1], "sigma_us": 1e6 * float(np.median(every[:, 1])), "modes": modes,
-    }  # fmt: skip
-    asked = kind == "plain" and way in ("PPS in audio", "I2S", "USB")
-    rows = [
+    return np.array(chosen)
+
+
+def _within(starts: Sequence[Floats]) -> list[float]:
+    """Say of each start what share of errors is within 2 sigma."""
+    return [float(np.mean(np.abs(one[:, 0]) <= 2 * one[:, 1])) for one in starts if len(one)]
+
+
+def _free(heard: Sequence[Heard]) -> list[bool]:
+    """Say of each moment without a source whether its error is within 2 sigma."""
+    told = itertools.chain.from_iterable(zip(one.modes, one.error_s, one.sigma_s, strict=True) for one in heard)
+    return [abs(error_s) <= 2 * sigma_s for mode, error_s, sigma_s in told if mode == "free"]
+
+
+def _rows_of(way: str, heard: dict[str, list[Heard]]) -> list[Row]:
+    """Say how far off times were, how honest sigma was, and how soon the first was told."""
+    starts = {kind: [_converged(one) for one in some] for kind, some in heard.items()}
+    off_us = {kind: 1e6 * np.abs(np.concatenate(some)[:, 0]) for kind, some in starts.items()}
+    figures = {
+        kind: [round(float(np.quantile(some, p)), 3) for p in (0.5, 0.99, 0.999)] for kind, some in off_us.items()
+    }
+    asked = way in ("PPS in audio", "I2S", "USB")
+    every = list(itertools.chain.from_iterable(starts.values()))
+    within = _within(every)
+    honest: dict[str, Any] = {kind: float(np.mean(_within(some))) for kind, some in starts.items()}
+    if alone := _free(heard.get("loss", [])):
+        honest["no pulse"] = float(np.mean(alone))
+    honest["sigma_us"] = {kind: 1e6 * float(np.median(np.concatenate(some)[:, 1])) for kind, some in starts.items()}
+    latest_s = max(one.known_s for one in heard["plain"])
+    return [
         Row(
-            f"{way}, {kind}: time of arrival, node's share, p99.9 [us]",
-            float(off_us[2]),
+            f"{way}: time of arrival, node's share, p99.9 [us]",
+            figures["plain"][2],
             Ask(high=50) if asked else ANY,
-            len(every),
-            detail=detail,
+            len(off_us["plain"]),
+            detail={"p50, p99 and p99.9, us": figures},
         ),
         Row(
-            f"{way}, {kind}: errors within 2 sigma",
-            float(np.mean(np.abs(every[:, 0]) <= 2 * every[:, 1])),
+            f"{way}: errors within 2 sigma, in all weathers",
+            float(np.mean(within)),
             HONEST if way != "free" else ANY,
-            len(every),
+            len(within),
             bootstrap(within, lambda draws: float(np.mean(draws))),
+            detail=honest,
             note="a clock that nobody ever set says 1 s, as the computer does" if way == "free" else "",
         ),
+        Row(
+            f"{way}: start to trustworthy times, worst [s]",
+            latest_s,
+            {"PPS in audio": Ask(high=8), "I2S": Ask(high=8), "USB": Ask(high=12)}.get(way, ANY),
+            len(heard["plain"]),
+        ),
     ]
-    if kind == "plain" and way != "free":
-        latest_s = max(one.known_s for one in heard)
-        rows.append(
-            Row(
-                f"{way}: start to trustworthy times, worst [s]",
-                latest_s,
-                Ask(high=8 if way != "USB" else 12),
-                len(heard),
-            )
-        )
-    return rows
 
 
 def week(seed: int) -> tuple[float, float]:
@@ -292,13 +309,12 @@ def measure(plan: Plan) -> list[Row]:
     list of Row
         Lateness, honesty and convergence, by way and by what goes wrong; and a week.
     """
-    seeds = plan.seeds(60, 6)
+    seeds = plan.seeds(24, 6)
     rows: list[Row] = []
-    for way, kind in itertools.product(WAYS, ("plain", "heat", "loss")):
-        if kind == "loss" and way in ("NTP", "free"):
-            continue
-        tasks = [Task(way, seed, kind) for seed in seeds]
-        rows += _rows_of(way, kind, spread(measured, tasks, plan))
+    for way in WAYS:
+        kinds = ("plain", "heat", "loss") if way not in ("NTP", "free") else ("plain", "heat")
+        heard = {kind: spread(measured, [Task(way, seed, kind) for seed in seeds], plan) for kind in kinds}
+        rows += _rows_of(way, heard)
     if not plan.quick:
         moved = spread(week, plan.seeds(1, 1), plan)
         rows.append(

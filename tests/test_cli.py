@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from agls import __version__, cli
+from agls import __version__
 from agls.cli import COMMANDS, main
+from agls.commands import Command, Group, stop_on_signal
 
 
-def paths(group: "cli._Group", way: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def paths(group: "Group", way: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Find every command, as the words one types."""
     for name, item in group.commands.items():
-        if isinstance(item, cli._Group):
+        if isinstance(item, Group):
             yield from paths(item, (*way, name))
         else:
             yield (*way, name)
@@ -158,20 +159,20 @@ def fail(_: object) -> int:
 def test_an_interrupted_command_ends_with_130_and_says_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(COMMANDS.commands, "schema", cli._Command("", lambda _: None, interrupt))
+    monkeypatch.setitem(COMMANDS.commands, "schema", Command("", lambda _: None, interrupt))
     assert main(["schema"]) == 130
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(COMMANDS.commands, "schema", cli._Command("", lambda _: None, fail))
+    monkeypatch.setitem(COMMANDS.commands, "schema", Command("", lambda _: None, fail))
     with pytest.raises(ZeroDivisionError):
         main(["schema"])
 
 
 def test_the_first_signal_asks_to_finish_and_the_second_interrupts() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with cli._stop_on_signal() as stop:
+    with stop_on_signal() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.wait(5)
         with pytest.raises(KeyboardInterrupt):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agls.cli import COMMANDS, _Group
+from agls.cli import COMMANDS
+from agls.commands import Group
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "GLOSSARY.md", "CONTRIBUTING.md", "CHANGELOG.md", "ATTRIBUTION.md"]
@@ -45,7 +46,7 @@ def test_every_dependency_has_a_reason_in_the_architecture() -> None:
 def test_every_command_stands_in_the_readme() -> None:
     words = []
     for name, item in COMMANDS.commands.items():
-        words += [f"{name} {below}" for below in item.commands] if isinstance(item, _Group) else [name]
+        words += [f"{name} {below}" for below in item.commands] if isinstance(item, Group) else [name]
     assert [word for word in words if f"`agls {word}`" not in read("README.md")] == []
 
 

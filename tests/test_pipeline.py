@@ -1,7 +1,8 @@
-"""What must hold of the hub as a whole, whatever the network does to the detections."""
+"""What must hold of a hub, whatever the network does to detections, and of a node, whatever its clock knows."""
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agls.config import Sensor, SiteConfig
-from agls.messages import NS_PER_S, ClockState, Detection, Outbound, Shot, UtcNs, encode
-from agls.pipeline import Hub
+from agls.classify.model import load_model
+from agls.config import NodeConfig, Sensor, SiteConfig
+from agls.messages import NS_PER_S, Block, ClockState, Detection, Outbound, Shot, UtcNs, encode
+from agls.pipeline import Hub, Node
+from agls.sensor.clock import Known
 
 START_NS = 1_700_000_000 * NS_PER_S
 END_NS = START_NS + 120 * NS_PER_S
@@ -119,3 +122,60 @@ def test_one_delay_added_to_all_moves_only_the_origin_time(delay_ns: int) -> Non
         assert after.x_m == pytest.approx(before.x_m, abs=0.002)
         assert after.y_m == pytest.approx(before.y_m, abs=0.002)
         assert after.ellipse.major_m == pytest.approx(before.ellipse.major_m, abs=0.002)
+
+
+# ---------------------------------------------------------------------------------------------------------- a node
+
+
+class LateClock:
+    """A sample clock that knows nothing before a moment, and never knows what came before another."""
+
+    def __init__(self, known_from: int, lost_before: int = 0) -> None:
+        self.state = ClockState(mode="pps_chrony", sigma_s=1e-6)
+        self.heard, self.known_from, self.lost_before = 0, known_from, lost_before
+
+    def known(self, index: float) -> Known:
+        return "never" if index < self.lost_before else "yes" if self.heard >= self.known_from else "not yet"
+
+    def state_at(self, index: float) -> ClockState:  # noqa: ARG002 - as every clock
+        return self.state
+
+    def utc_ns(self, index: float) -> int:
+        return round(index / 48_000 * NS_PER_S)
+
+
+def node_hears(clock: LateClock, shots_s: Sequence[float], **more: Any) -> tuple[Node, list[tuple[int, Detection]]]:
+    """Let a node hear bangs; say at which sample each detection was handed over."""
+    chance = np.random.default_rng(5)
+    wave = 1e-3 * chance.standard_normal(6 * 48_000).astype(np.float32)
+    for shot_s in shots_s:
+        wave[round(shot_s * 48_000) :][:200] += 0.5 * np.exp(-np.arange(200) / 50, dtype=np.float32)
+    node = Node(NodeConfig(sensor_id="pole"), clock, load_model(None), "boot", **more)
+    found = []
+    for first in range(0, wave.size, 1001):
+        clock.heard = first + 1001
+        found += [(clock.heard, one) for one in node.feed(Block(wave[first : first + 1001], first, 48_000.0))]
+    return node, found + [(clock.heard, one) for one in node.finish()]
+
+
+def test_impulses_heard_before_the_clock_is_known_are_stamped_once_it_is() -> None:
+    node, found = node_hears(LateClock(known_from=4 * 48_000), [1.0, 2.0, 5.0])
+    assert [one.seq for _, one in found] == [0, 1, 2]
+    assert [at >= 4 * 48_000 for at, _ in found] == [True, True, True]
+    assert [one.toa_ns / NS_PER_S for _, one in found] == [pytest.approx(shot_s, abs=1e-3) for shot_s in (1, 2, 5)]
+    assert node.counts["no_time"] == 0
+
+
+def test_impulses_whose_time_is_never_known_are_counted_and_leave_no_gap_in_seq() -> None:
+    node, found = node_hears(LateClock(known_from=48_000, lost_before=72_000), [1.0, 2.0])
+    assert [(one.seq, round(one.toa_ns / NS_PER_S)) for _, one in found] == [(0, 2)]
+    assert node.counts["no_time"] == 1
+    node, found = node_hears(LateClock(known_from=10**9), [1.0, 2.0])
+    assert found == []
+    assert node.counts["no_time"] == 2
+
+
+def test_no_sound_is_kept_of_what_has_no_time_yet() -> None:
+    kept: list[Detection] = []
+    node_hears(LateClock(known_from=4 * 48_000), [1.0, 5.0], on_impulse=lambda _, one: kept.append(one))
+    assert [round(one.toa_ns / NS_PER_S) for one in kept] == [5]

@@ -49,7 +49,7 @@ class Source(Protocol):
         Yields
         ------
         Block
-            The next samples; ends where the source ends.
+            The next samples, or none where time passes without any; ends where the source ends.
         """
 
     def close(self) -> None:

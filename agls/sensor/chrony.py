@@ -65,7 +65,7 @@ class Chrony:
     """Ask chrony, again and again, and know what it said last."""
 
     def __init__(self) -> None:
-        self._said = HostSync()
+        self._said = (HostSync(), 0.0)
         self._offsets: deque[tuple[float, float]] = deque(maxlen=400)
         threading.Thread(target=self._ask, name="chrony", daemon=True).start()
 
@@ -75,26 +75,31 @@ class Chrony:
         Returns
         -------
         HostSync
-            At most some seconds old.
+            At most some seconds old; if the clock was set since, it is ahead of network time by that.
         """
-        return self._said
+        said, offset_s = self._said
+        return HostSync(said.source, said.sigma_s, said.pulse_age_s, said.against_ntp_s + _offset_s() - offset_s)
 
     def _ask(self) -> None:
         while True:
-            offset_s = time.time() - time.monotonic()
+            offset_s = _offset_s()
             self._offsets.append((time.monotonic(), offset_s))
             if which("chronyc"):
                 said, measured_s = read_answers(_run("chronyc", "-c", "tracking"), _run("chronyc", "-c", "sources"))
-                # If the clock was set after network time was measured, the measurement is of the clock before.
-                then = time.monotonic() - measured_s
-                before_s = next((one for at, one in reversed(self._offsets) if at <= then), self._offsets[0][1])
-                against_s = said.against_ntp_s + offset_s - before_s
-                self._said = HostSync(said.source, said.sigma_s, said.pulse_age_s, against_s)
+                # Network time was compared with the clock as it was then, and the clock may have been set since.
+                then_s = time.monotonic() - measured_s
+                offset_s = next((one for at_s, one in reversed(self._offsets) if at_s <= then_s), self._offsets[0][1])
+                self._said = (said, offset_s)
             elif _run("timedatectl", "show", "--property=NTPSynchronized", "--value").strip() == "yes":
-                self._said = HostSync("ntp", OTHERWISE_SIGMA_S)
+                self._said = (HostSync("ntp", OTHERWISE_SIGMA_S), offset_s)
             else:
-                self._said = HostSync()
+                self._said = (HostSync(), offset_s)
             time.sleep(EVERY_S)
+
+
+def _offset_s() -> float:
+    """By how much the system clock is ahead of the monotonic one: constant until somebody sets it."""
+    return time.time() - time.monotonic()
 
 
 def _run(*command: str) -> str:

@@ -16,7 +16,7 @@ LEAST_SIGMA_S = 3e-7
 # Half of the spacings of numbers of exponential distribution are below 0.69 of their mean.
 MEDIAN_SHARE = 0.69
 SPACINGS_COUNT = 20
-SPACING_FACTOR = 1.3  # chosen by bench/timing.py: neighbouring seconds err alike, a little
+SPACING_FACTOR = 0.75  # by bench/timing.py, seeds below 1000: a line through the earliest of many scatters less
 FRAMED_S = 2.5e-4  # half of the blocks of a bus with frames of a millisecond are later than this
 # A time is told once so many seconds agree: fewer where the crystal is known from before an interruption.
 SETTLED_COUNT, RESETTLED_COUNT, PULSES_COUNT = 6, 4, 4

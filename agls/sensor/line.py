@@ -14,6 +14,7 @@ RATE_SIGMA = 1e-4  # of a sound card's crystal that nothing is known of
 RATE_LEAST_SIGMA = 3e-7  # of a rate that was learnt before an interruption
 # How a rate wanders, in a second: between a night and the sun on the box.
 WANDER_LEAST, WANDER_MOST, WANDER_FIRST = 3e-8, 1e-6, 1e-7
+ALONE_AFTER_S, ALONE_WANDER = 3.0, 2e-7  # without readings the sun may come out unnoticed
 FIRST_COUNT, MOST_ALIKE = 8, 4.0
 LEARNING = 0.1  # how much one reading says of that wandering
 
@@ -104,7 +105,7 @@ class Line:
         """
         span_s = (index - self.index) / self._rate_hz
         variance = self._variance + 2 * span_s * self._shared + (span_s * self.rate_sigma) ** 2
-        variance += self._wander**2 * abs(span_s) ** 3 / 3
+        variance += self._wander**2 * abs(span_s) ** 3 / 3 + ALONE_WANDER**2 * max(0.0, span_s - ALONE_AFTER_S) ** 3 / 3
         # Whole nanoseconds apart from the small rest, so that no digit is lost in months.
         nominal_ns = round(span_s * NS_PER_S)
         rest_s = self._rest_s + span_s * self.rate_error

@@ -23,10 +23,11 @@ from agls.sensor.chrony import Chrony
 from agls.sensor.system_time import Sync
 
 DEAD_S, DEAD_PERIODS = 1.0, 4  # without a callback for so long, a card is gone
-LATENCY_S = 0.2  # what the card's buffer should hold
+FIRST_S = 2.0  # the first may take longer
+BUFFER_BLOCKS = 4  # that the card's buffer should hold: enough for a busy computer, and few enough to come one by one
 WAITING_S = 5.0  # of sound that may wait to be heard; then samples are lost
 # What stands between a program and the card resamples, repeats and moves streams: no time can be had of it.
-UNTIMED = ("pulse", "pipewire", "jack", "default", "sysdefault", "dmix", "dsnoop", "plug")
+UNTIMED = ("pulse", "pipewire", "jack", "default", "sysdefault", "dmix", "dsnoop", "plug", "plughw")
 INSTALL = "PortAudio is not installed; on Debian and Raspberry Pi OS: apt install libportaudio2"
 
 
@@ -179,7 +180,7 @@ class PortAudioStream:
                 samplerate=microphone.sample_rate_hz,
                 blocksize=block_frames,
                 dtype="float32",
-                latency=LATENCY_S,
+                latency=BUFFER_BLOCKS * block_frames / microphone.sample_rate_hz,
                 callback=self._called,
             )
             self._stream.start()
@@ -197,12 +198,12 @@ class PortAudioStream:
 
     def __iter__(self) -> Generator[Callback]:
         """Hand over callbacks, and one without samples while there are none; end when the card is gone."""
-        quiet_s = 0.0
+        quiet_s, dead_s = 0.0, FIRST_S
         try:
-            while quiet_s < self._dead_s:
+            while quiet_s < dead_s:
                 try:
                     yield self._queue.get(timeout=TURN_S)
-                    quiet_s = 0.0
+                    quiet_s, dead_s = 0.0, self._dead_s
                 except queue.Empty:
                     quiet_s += TURN_S
                     nothing = np.zeros((0, self._channels), np.float32)

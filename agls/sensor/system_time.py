@@ -32,7 +32,7 @@ class Sync(Protocol):
 
     @property
     def sigma_s(self) -> float:
-        """Its own bound of its error [s]."""
+        """How far it may be off, by its own account [s]."""
 
     @property
     def pulse_age_s(self) -> float:
@@ -65,6 +65,7 @@ class SystemTime:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._raw_ns: int | None = None  # system clock less monotonic clock, as last read
+        self._odd_ns: int | None = None  # the last reading, where it was unlike the one before
         self._offset_ns = 0  # what is believed instead
         self._slip_s = 0
         self._told = _Word("none", LONGEST_SIGMA_S, 0)
@@ -85,12 +86,17 @@ class SystemTime:
         if self._raw_ns is None:
             self._raw_ns = self._offset_ns = raw_ns
         elif abs(raw_ns - self._raw_ns) > SET_S * NS_PER_S:
+            # Once may be a pause between the two readings; twice alike is none.
+            if self._odd_ns is None or abs(raw_ns - self._odd_ns) > SET_S * NS_PER_S:
+                self._odd_ns = raw_ns
+                return
             self.counts["clock_set"] += 1
             self._raw_ns = raw_ns
         elif raw_ns < self._raw_ns:  # less time between the two readings
             if self._offset_ns == self._raw_ns:
                 self._offset_ns = raw_ns
             self._raw_ns = raw_ns
+        self._odd_ns = None
 
     def tell(self, sync: Sync, monotonic_ns: int) -> None:
         """Take in what the computer states.
@@ -102,6 +108,8 @@ class SystemTime:
         monotonic_ns : int
             When [ns].
         """
+        if self._odd_ns is not None:
+            return  # which clock is spoken of will be known at once
         before = self._told
         self._tail = (self.sigma_s(monotonic_ns), monotonic_ns)
         extra_s = self._choose(sync, before)
@@ -152,12 +160,24 @@ class SystemTime:
 
     @property
     def source(self) -> Source:
-        """What the system clock follows."""
+        """Say what the system clock follows.
+
+        Returns
+        -------
+        Source
+            As last told.
+        """
         return self._told.source
 
     @property
     def ever_set(self) -> bool:
-        """Whether the clock ever followed anything."""
+        """Say whether the clock ever followed anything.
+
+        Returns
+        -------
+        bool
+            Whether it did.
+        """
         return self._good is not None
 
     def _choose(self, sync: Sync, before: _Word) -> float:

@@ -1,0 +1,97 @@
+"""What commands are made of: groups of them, arguments that only the one asked for adds, and an orderly end."""
+
+import argparse
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from types import FrameType
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: what it does in a line, its arguments, and the function that runs it."""
+
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], object]
+    run: Callable[[argparse.Namespace], int]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one word."""
+
+    summary: str
+    commands: "Mapping[str, Command | Group]"
+
+
+def of_module(summary: str, module: str) -> Command:
+    """Make a command of a module that brings `add_arguments` and `run` with it, imported only when asked for.
+
+    Parameters
+    ----------
+    summary : str
+        What it does, in a line.
+    module : str
+        The module's name.
+
+    Returns
+    -------
+    Command
+        The command.
+    """
+    return Command(
+        summary,
+        lambda parser: import_module(module).add_arguments(parser),
+        lambda arguments: int(import_module(module).run(arguments)),
+    )
+
+
+def fill(parser: argparse.ArgumentParser, group: Group, words: Sequence[str]) -> None:
+    """Add the commands of a group; arguments are added to the one that is asked for alone, whose module knows them.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Where to.
+    group : Group
+        The commands.
+    words : sequence of str
+        The arguments given, from where this group's command stands.
+    """
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, item in group.commands.items():
+        below = commands.add_parser(name, help=item.summary, description=item.summary)
+        if name not in words[:1]:
+            continue
+        if isinstance(item, Group):
+            fill(below, item, words[1:])
+        else:
+            item.add_arguments(below)
+            below.set_defaults(run=item.run)
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """Give what SIGTERM or the first Ctrl-C sets, so that what runs may finish; the second Ctrl-C interrupts.
+
+    Yields
+    ------
+    threading.Event
+        Set once it should end.
+    """
+    stop = threading.Event()
+
+    def _ask(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, _ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
