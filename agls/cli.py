@@ -123,11 +123,10 @@ def _sensor_run_arguments(parser: argparse.ArgumentParser) -> None:
 def _sensor_run(arguments: argparse.Namespace) -> int:
     from agls.config import load_node
     from agls.sensor.capture import FileSource
-    from agls.sensor.shell import new_boot_id, run_node
+    from agls.sensor.shell import run_node
 
     config = load_node(arguments.node)
     start_ns = arguments.start if arguments.start is not None else time.time_ns()
-    boot_id = new_boot_id()
     lost_count = 0
     for path in arguments.files:
         FileSource(path).close()  # what cannot be heard is refused before anything is
@@ -135,11 +134,10 @@ def _sensor_run(arguments: argparse.Namespace) -> int:
         f"{config.sensor_id}: hearing {_number(len(arguments.files), 'file')}, broker {config.mqtt.url}; Ctrl-C ends it"
     )
     with stop_on_signal() as stop:
-        for number, path in enumerate(arguments.files):
+        for path in arguments.files:
             source = FileSource(path, start_ns, realtime=arguments.realtime)
             start_ns = source.clock.utc_ns(source.frames)
-            # Each file is a run of its own: its detections are counted from zero.
-            counts = run_node(config, source, stop, f"{boot_id}-{number}")
+            counts = run_node(config, source, stop)
             lost_count += counts["unacknowledged"]
             _say(f"{path}: {_told(counts)}")
             if stop.is_set():
