@@ -34,7 +34,7 @@ NEAR_M = 10.0  # proposals nearer than this refine to the same place
 # A shot is clear where so many sensors heard it, and so large a share of those that should have,
 CLEAR_COUNT, CLEAR_SHARE = 6, 0.75
 # and where no more than this share of its picks has a neighbour within so many standard deviations.
-CROWD_SHARE, CROWD_SIGMAS = 0.3, 20.0
+CROWD_SHARE, CROWD_SIGMAS = 0.3, 10.0
 LOG_ROOT_2PI = 0.9189385332046727
 LOG_HALF = -0.6931471805599453
 

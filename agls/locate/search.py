@@ -30,6 +30,7 @@ from agls.locate.window import BURST_S, ECHO_RATE, Window, open_window
 __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
 
 TRIPLES = 1500  # tried at each pick: in dense fire the nearest sensors' are enough
+BESIDE_M, BESIDE_S = 150.0, 1.0  # a burst's rounds, taken for each other's, seem to come from so near, so soon
 CLEAR_NATS = 10.0  # a shot that brings so much more than it must is not made of others' picks
 SLOWEST_SHARE = 0.9  # of the sound speed, with all winds against it
 DENSE_FLIGHT = 12.0  # sounds in flight from which what is found first is mostly made of others' picks
@@ -259,12 +260,21 @@ def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
 
 def _taken_clear(window: Window, proposals: _Proposals) -> tuple[list[Found], Window]:
     cost = window.cost_nats(1)
-    thetas, members, scores, clear, used = proposals
+    thetas, members, scores, clear, _ = proposals
     found = [
         window.found(thetas[i], float(thetas[i, 2]) / REFERENCE_SPEED_M_S, members[i], float(scores[i]), cost)
         for i in np.flatnonzero(clear)
     ]
-    return found, window.explained(used)
+    single = _singles(found)
+    return single, window.explained(window.taken | window.picks_of(single))
+
+
+def _singles(found: list[Found]) -> list[Found]:
+    """Take the shots that no other was fired beside: rounds of a burst may have lent each other picks, all alike."""
+    places = np.array([(*shot.place_m[:2], shot.origin_s) for shot in found]).reshape(-1, 3)
+    gaps = np.abs(places[:, None] - places)
+    beside = (np.hypot(gaps[..., 0], gaps[..., 1]) < BESIDE_M) & (gaps[..., 2] < BESIDE_S)
+    return [shot for shot, count in zip(found, beside.sum(axis=1), strict=True) if count == 1]
 
 
 def _at_once(window: Window, known: list[Found]) -> tuple[list[Found], Window]:
