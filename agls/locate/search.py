@@ -115,7 +115,8 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
     """Find shots; what looks like a blast and its bullet may be a burst, so whatever explains more decides."""
     steps = (_clear, find_bursts, _competing, _competing) if thorough else (_at_once,)
     plain = _in_steps(window, decided, steps)
-    if not (window.wave == SHOCK).any() and not _may_have_cracked(window, plain[0]):
+    # An early look takes no time to doubt what no node took for a crack: whatever is wrong so is withdrawn.
+    if not (window.wave == SHOCK).any() and not (thorough and _may_have_cracked(window, plain[0])):
         return plain
     plan = _in_steps(window, decided, (_rifles, *steps)) if may_hold_rifles(window) else plain
     return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
