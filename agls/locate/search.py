@@ -17,10 +17,10 @@ import numpy as np
 from agls.config import Locating
 from agls.locate import _search
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
-from agls.locate._search import CLEAR_SHARE, GATE, Bools, Ints
+from agls.locate._search import GATE, Bools, Ints
 from agls.locate._shock import FASTEST_M_S, SHOCK
 from agls.locate.burst import find_bursts, in_flight
-from agls.locate.choose import BURST_SHOTS, SAME_PLACE_M, choose
+from agls.locate.choose import BURST_SHOTS, choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
 from agls.locate.shock import FEWEST_CRACKS, find_rifles, may_hold_rifles
@@ -33,6 +33,7 @@ TRIPLES = 1500  # tried at each pick: in dense fire the nearest sensors' are eno
 BESIDE_M, BESIDE_S = 150.0, 1.0  # a burst's rounds, taken for each other's, seem to come from so near, so soon
 CLEAR_NATS = 10.0  # a shot that brings so much more than it must is not made of others' picks
 SLOWEST_SHARE = 0.9  # of the sound speed, with all winds against it
+LEFT_SHARE = 0.02  # where no more is left over than this, hardly a shot has others' picks
 DENSE_FLIGHT = 12.0  # sounds in flight from which what is found first is mostly made of others' picks
 AGAIN, MORE = 6, 1.03  # so often what is explained tells more of what else is heard, or until it explains hardly more
 POOL_M = 6.0  # proposals this near each other may be one place,
@@ -104,7 +105,8 @@ def find_shots(
     if thorough and (learned := _learned_air(found, picks, array, air, settings)) is not None:
         again = _find(window.in_air(learned), decided, thorough=thorough)
         found, after = max((found, after), again, key=lambda one: sum(shot.surplus for shot in one[0]))
-    if thorough and found and in_flight(window) >= DENSE_FLIGHT:
+    left = float((~after.taken).mean())
+    if thorough and found and in_flight(window) >= DENSE_FLIGHT and left > LEFT_SHARE:
         window = replace(window, mean=after.mean, precision=after.precision)
         found = _reconsidered(window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings))
     found = _without_repeated_echoes(found, decided, _apart_m(window))
@@ -115,32 +117,24 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
     """Find shots; what looks like a blast and its bullet may be a burst, so whatever explains more decides."""
     steps = (_clear, find_bursts, _competing, _competing) if thorough else (_at_once,)
     plain = _in_steps(window, decided, steps)
-    # An early look takes no time to doubt what no node took for a crack: whatever is wrong so is withdrawn.
-    if not (window.wave == SHOCK).any() and not (thorough and _may_have_cracked(window, plain[0])):
+    # An early look takes no time to doubt what no node took for a crack: what is wrong so is withdrawn.
+    if not ((window.wave == SHOCK).any() or (thorough and _may_have_cracked(*plain) and may_hold_rifles(window))):
         return plain
-    plan = _in_steps(window, decided, (_rifles, *steps)) if may_hold_rifles(window) else plain
+    plan = _in_steps(window, decided, (_rifles, *steps))
     return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
 
 
-def _may_have_cracked(window: Window, found: list[Found]) -> bool:
-    """Say whether, before the blast of some place's first shot, enough sensors heard what its bullet may have been.
+def _may_have_cracked(found: list[Found], after: Window) -> bool:
+    """Say whether enough sensors heard something more within a bullet's lead of some shot.
 
-    Only the first: before the others comes what the first left. Nor is it a crack where another shot explains it that
-    nearly every sensor heard: a bullet passes some of them.
+    Something before the blast is the crack; after it, where the crack was taken for the blast, the blast.
     """
-    most = CLEAR_SHARE * len(window.array.near)
-    free = ~window.picks_of([shot for shot in found if len(shot.members) >= most])
-    firsts: list[Found] = []
     for shot in found:
-        if all(math.dist(one.place_m[:2], shot.place_m[:2]) > SAME_PLACE_M for one in firsts):
-            firsts.append(shot)
-    for shot in firsts:
-        theta = window.theta_of(shot)
-        flight_s = alone(window, theta).delay[window.owner]
-        lead_s = theta[2] / REFERENCE_SPEED_M_S + flight_s - window.t
-        longest_s = flight_s * (1.0 - window.speed_m_s / FASTEST_M_S)
-        heard = free & (lead_s > GATE * window.sigma_s) & (lead_s < longest_s)
-        if len(np.unique(window.owner[heard])) >= FEWEST_CRACKS:
+        theta = after.theta_of(shot)
+        flight_s = alone(after, theta).delay[after.owner]
+        lead_s = np.abs(theta[2] / REFERENCE_SPEED_M_S + flight_s - after.t)
+        beside = ~after.taken & (lead_s < flight_s * (1.0 - after.speed_m_s / FASTEST_M_S) + GATE * after.sigma_s)
+        if np.unique(after.owner[beside]).size >= FEWEST_CRACKS:
             return True
     return False
 
