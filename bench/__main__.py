@@ -41,7 +41,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("solve-speed", "bench.speed:measure_solve", 1, 0.3, "a robust solution beside scipy"),
     ("throughput", "bench.speed:measure_throughput", 15, 2, "picks a second beside PyOcto"),
     ("latency", "bench.latency:measure", 10, 1, "from the muzzle to the published shot"),
-    ("timing", "bench.timing:measure", 12, 1, "the sample clock: how far off, how honest, how soon, and over a week"),
+    ("timing", "bench.timing:measure", 12, 3, "the sample clock: how far off, how honest, how soon, and over a week"),
     ("fleet", "bench.fleet:measure", 6, 0.5, "ten thousand nodes through mosquitto, every message accounted for"),
     ("outbox", "bench.outbox:measure", 8, 2, "a day without a broker and fifty kills; onset to MQTT"),
     ("survey", "bench.survey:measure", 2, 0.3, "sensors' places and clocks from test shots, and whether sigma is true"),

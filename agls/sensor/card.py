@@ -21,8 +21,9 @@ from agls.sensor.system_time import Sync
 # Not a multiple of a millisecond, in which USB hands samples over, and without a common divisor with its 48 samples:
 # blocks then end at 48 places of such a frame instead of 1000's 6, so the earliest are early by 21 us, not 167 us.
 BLOCK_FRAMES = 1001
-STILL_S = 1.5  # of one and the same value: no microphone is so quiet
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 4.0
+STILL_S = 2.0  # of one and the same value: no microphone is so quiet. Longer than a node takes to say that it is deaf,
+# as is the time until a lost card is opened again, for opening may keep everything waiting.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 4.0
 TURN_S = 0.25  # how often a node without a card turns its loop
 SYNC_S = 1.0
 CLIPPED = 0.985

@@ -23,7 +23,7 @@ from agls.messages import NS_PER_S, Block, Sign
 
 SILENCE = 1e-12  # mean square below which a level would mean nothing: -120 dB re full scale
 CLIPPED = 0.985  # an 8-bit recording's full scale is 127/128
-DEAF_NS = 2 * NS_PER_S
+DEAF_NS = 1_750_000_000  # told within 2 s, in turns of a quarter of a second
 QUARTER_NS = 900 * NS_PER_S
 DAY_COUNT, ENOUGH_COUNT = 96, 48  # quarters of an hour that a day has, and that are needed to know one
 # A foam ball over the port costs 10 dB and more; the quietest quarters of two days differ by some 3 dB.
