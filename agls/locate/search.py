@@ -47,6 +47,7 @@ LEARN_SENSORS, LEARN_SHOTS, LEARN_MOST, LEARN_LEAST = 6, 2, 25, 0.3
 LONE_NATS, TRIPLE, LONE_LEAST, LONE_MOST = 12.0, 3.0, 2.0, 16.0
 ALONG_S = 5.0  # shots so near in time come along with each other
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
+CRACK_SHARE = 0.75  # of those that heard the blast, as many at most heard the crack
 PLACES_FIRST = 2  # places that are tried as a whole before all compete
 ECHO_ARRIVALS = 10.0  # a city's rate of echoes counts as much as so many arrivals
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
@@ -124,17 +125,22 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
     return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
 
 
-def _may_have_cracked(found: list[Found], after: Window) -> bool:
+def _may_have_cracked(found: list[Found], window: Window) -> bool:
     """Say whether enough sensors heard something more within a bullet's lead of some shot.
 
-    Something before the blast is the crack; after it, where the crack was taken for the blast, the blast.
+    Something before the blast is the crack; after it, where the crack was taken for the blast, the blast. It may seem
+    explained by another shot, but only by one that fewer sensors heard: a bullet passes some of them.
     """
     for shot in found:
-        theta = after.theta_of(shot)
-        flight_s = alone(after, theta).delay[after.owner]
-        lead_s = np.abs(theta[2] / REFERENCE_SPEED_M_S + flight_s - after.t)
-        beside = ~after.taken & (lead_s < flight_s * (1.0 - after.speed_m_s / FASTEST_M_S) + GATE * after.sigma_s)
-        if np.unique(after.owner[beside]).size >= FEWEST_CRACKS:
+        theta = window.theta_of(shot)
+        flight_s = alone(window, theta).delay[window.owner]
+        lead_s = np.abs(theta[2] / REFERENCE_SPEED_M_S + flight_s - window.t)
+        near = lead_s < flight_s * (1.0 - window.speed_m_s / FASTEST_M_S) + GATE * window.sigma_s
+        if np.unique(window.owner[near]).size < FEWEST_CRACKS:
+            continue
+        heard = CRACK_SHARE * len(shot.members)
+        near &= ~window.picks_of([shot, *(other for other in found if len(other.members) >= heard)])
+        if np.unique(window.owner[near]).size >= FEWEST_CRACKS:
             return True
     return False
 
