@@ -211,9 +211,11 @@ def _unlikely_by_chance(found: list[Found], window: Window, decided: Sequence[Fo
     kept: list[Found] = []
     for shot in sorted(found, key=lambda one: -one.surplus):
         if not any(abs(other.origin_s - shot.origin_s) < ALONG_S for other in [*kept, *decided]):
-            began = float(window.t[window.rank[shot.members[0]]])
-            before = idle.count + float(np.searchsorted(free, began))
-            rate = before / (idle.sensor_s + began * len(window.array.near))
+            own = window.t[window.rank[list(shot.members)]]
+            began, over = float(own.min()), float(own.max()) + ECHO_SPAN_S
+            count = idle.count + float(np.searchsorted(free, began)) + float(free.size - np.searchsorted(free, over))
+            rest_s = began + max(float(window.t.max()) - over, 0.0)
+            rate = count / (idle.sensor_s + rest_s * len(window.array.near))
             if shot.surplus < min(max(LONE_NATS + TRIPLE * math.log(rate), LONE_LEAST), LONE_MOST):
                 continue
         kept.append(shot)
