@@ -27,10 +27,8 @@ PEAKS, PEAK_CELLS = 10, 3_000  # peaks that are tried, among so many of the high
 GRID_STEP = 1.2  # of what arrivals resolve: no peak falls between
 PEAK_STEPS, PEAK_M = 4.0, 12.0  # two peaks nearer than this are one
 AIR_GRID_COUNT = 30_000  # places looked at in each air there may be
-BLUR_S, AIR_SIGMAS = (
-    1.0,
-    2.0,
-)  # the air is searched where not knowing it blurs a second's delay more than so many sigmas
+# The air is searched where not knowing it blurs a second's delay more than so many sigmas.
+BLUR_S, AIR_SIGMAS = 1.0, 2.0
 AIR_STEP_M_S, AIR_REACH = 2.2, 2.2  # in such steps, so many standard deviations far
 AIR_TOPS, AIR_FOUND_M_S = 12, 1.0  # so many of the airs are looked at closely; the one found is that sure
 NARROW_BINS = 2.0  # a bin is a standard deviation of a pair over two: from the top on, this wide

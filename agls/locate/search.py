@@ -56,8 +56,8 @@ SAME_LAG_S = 0.0015  # the same each time,
 ECHO_SHARE = 0.85  # and fewer sensors hear it
 
 
-# Proposed shots, their picks, scores, whether they are clear; and which picks are taken then.
-_Proposals = tuple[Floats, Ints, Floats, Bools, Bools]
+# Proposed shots, their picks, their scores, and whether they are clear.
+_Proposals = tuple[Floats, Ints, Floats, Bools]
 _Step = Callable[[Window, list[Found]], tuple[list[Found], Window]]
 
 
@@ -174,7 +174,7 @@ def _reconsidered(
         places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]), burst)) is not None]
         if thetas is None:
             settled = [shot for burst in bursts if len(burst) >= BURST_SHOTS for shot in burst]
-            thetas, _, scores, _, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
+            thetas, _, scores, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
             thetas = thetas[scores > LEAST_NATS]
         cost = now.cost_nats(1) - _crowd_nats(now, found)
         places += [alone(now, theta, cost) for theta in thetas]
@@ -251,7 +251,7 @@ def _air_of(shot: Found, picks: Picks, array: Array, air: Air, settings: Locatin
 
 def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take the shots whose bullets explain what else was heard: their N-waves look like shots, and bend places."""
-    thetas, _, scores, _, _ = _proposals(window)
+    thetas, _, scores, _ = _proposals(window)
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     return find_rifles(window, thetas[order])
 
@@ -263,21 +263,22 @@ def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
 
 def _taken_clear(window: Window, proposals: _Proposals) -> tuple[list[Found], Window]:
     cost = window.cost_nats(1)
-    thetas, members, scores, clear, _ = proposals
+    thetas, members, scores, clear = proposals
     found = [
         window.found(thetas[i], float(thetas[i, 2]) / REFERENCE_SPEED_M_S, members[i], float(scores[i]), cost)
         for i in np.flatnonzero(clear)
     ]
-    single = _singles(found)
+    # Rounds of a burst may have lent each other picks, all alike: those are weighed with their neighbours.
+    single = [shot for shot, burst in zip(found, _beside(found, BESIDE_M, BESIDE_S), strict=True) if not burst]
     return single, window.explained(window.taken | window.picks_of(single))
 
 
-def _singles(found: list[Found]) -> list[Found]:
-    """Take the shots that no other was fired beside: rounds of a burst may have lent each other picks, all alike."""
-    places = np.array([(*shot.place_m[:2], shot.origin_s) for shot in found]).reshape(-1, 3)
+def _beside(shots: list[Found], apart_m: float, apart_s: float = math.inf) -> Bools:
+    """Say of each shot whether another was fired so near it in place and time: one of a burst, however short."""
+    places = np.array([(*shot.place_m[:2], shot.origin_s) for shot in shots]).reshape(-1, 3)
     gaps = np.abs(places[:, None] - places)
-    beside = (np.hypot(gaps[..., 0], gaps[..., 1]) < BESIDE_M) & (gaps[..., 2] < BESIDE_S)
-    return [shot for shot, count in zip(found, beside.sum(axis=1), strict=True) if count == 1]
+    near = (np.hypot(gaps[..., 0], gaps[..., 1]) < apart_m) & (gaps[..., 2] < apart_s)
+    return np.asarray(near.sum(axis=1) > 1)
 
 
 def _at_once(window: Window, known: list[Found]) -> tuple[list[Found], Window]:
@@ -301,18 +302,12 @@ def _competing(window: Window, known: list[Found], proposals: _Proposals | None 
         window = replace(window, echo_rate=rate)
         found, after = choose(window, places, known)
     quiet = replace(window, echo_rate=min(_echo_rate(window, after.taken, ECHO_ARRIVALS), window.echo_rate))
-    own = _of_bursts(_best_plan(quiet, places, known), _apart_m(window))
+    plan = _best_plan(quiet, places, known)
+    own = [shot for shot, burst in zip(plan, _beside(plan, _apart_m(window)), strict=True) if burst]
     if not own:
         return found, after
     rest, after = choose(window.explained(window.picks_of([*known, *own])), places, [*known, *own])
     return sorted(own + rest, key=lambda shot: shot.origin_s), after
-
-
-def _of_bursts(shots: list[Found], apart_m: float) -> list[Found]:
-    """Take the shots that others were fired beside: bursts, however short."""
-    places = np.array([shot.place_m[:2] for shot in shots]).reshape(-1, 2)
-    near = np.hypot(*(places[:, None] - places).transpose(2, 0, 1)) < apart_m
-    return [shot for shot, beside in zip(shots, near.sum(axis=1), strict=True) if beside > 1]
 
 
 def _best_plan(window: Window, places: list[Place], known: list[Found]) -> list[Found]:
@@ -347,7 +342,7 @@ def _echo_rate(window: Window, used: Bools, prior: float = 0.0) -> float:
 
 def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
     """Propose places: each pick's best shot alone, and places that several of these agree on, with all their shots."""
-    thetas, _, scores, _, _ = proposals
+    thetas, _, scores, _ = proposals
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     thetas = thetas[order]
     cost = window.cost_nats(1)
@@ -383,7 +378,7 @@ def _proposals(window: Window, clear_nats: float = math.inf) -> _Proposals:
         window.precision, window.max_range_m, TRIPLES, window.fewest, longest_s, clear_nats, thetas, members, scores,
         clear,
     )  # fmt: skip
-    return thetas, members, scores, clear, used
+    return thetas, members, scores, clear
 
 
 def _without_repeated_echoes(shots: list[Found], decided: Sequence[Found], apart_m: float) -> list[Found]:

@@ -23,10 +23,10 @@ from agls.sensor.capture import Source
 from agls.sensor.health import Health, Machine, read_machine
 from agls.sensor.outbox import Outbox
 from agls.sensor.privacy import ClipKeeper
-from agls.sensor.store import MEMORY, Store, new_boot_id
+from agls.sensor.store import MEMORY, Store
 from agls.transport import Connection, topic
 
-__all__ = ["NodeShell", "new_boot_id", "run_node"]
+__all__ = ["NodeShell", "run_node"]
 
 # How long a node whose source has ended, or that was told to stop, waits for the hub's last word.
 DRAIN_S = 30.0

@@ -21,8 +21,8 @@ from agls.messages import Ack, Block, ClockState, Detection, Heartbeat, Status
 from agls.pipeline import Node
 from agls.sensor.clock import SteadyClock
 from agls.sensor.outbox import Outbox
-from agls.sensor.shell import NodeShell, new_boot_id, run_node
-from agls.sensor.store import MEMORY, Store
+from agls.sensor.shell import NodeShell, run_node
+from agls.sensor.store import MEMORY, Store, new_boot_id
 from agls.transport import HUB_SUBSCRIPTIONS, Connection
 
 RATE_HZ = 48_000
