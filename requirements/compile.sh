@@ -9,5 +9,6 @@ pin build --group pyproject.toml:build
 pin node pyproject.toml
 pin hub --extra hub pyproject.toml
 pin train --extra hub --extra train pyproject.toml
+pin postgres --extra hub --extra postgres pyproject.toml
 pin dev --extra hub --extra dev pyproject.toml
 pin all --extra all pyproject.toml
