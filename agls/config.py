@@ -52,7 +52,11 @@ class Microphone(Table, frozen=True, kw_only=True):
     """The microphone and how it is read."""
 
     device: Annotated[
-        str, Meta(description="stable name of the capture device; empty where audio comes from files")
+        str,
+        Meta(
+            description="stable name of the capture device, such as hw:Device; sim or sim:SCENE.toml for the simulator's;"
+            " empty where audio comes from files"
+        ),
     ] = ""
     sample_rate_hz: Annotated[int, Meta(ge=8_000, le=192_000, description="sampling rate asked of the device")] = 48_000
     full_scale_db_spl: Annotated[
@@ -107,6 +111,19 @@ class Clips(Table, frozen=True, kw_only=True):
     keep_h: Annotated[float, Meta(gt=0, le=720, description="hours after which a clip is deleted")] = 72.0
 
 
+class Survey(Table, frozen=True, kw_only=True):
+    """Where the node was surveyed to stand; the hub takes places from the site file, this tells when they differ."""
+
+    latitude_deg: Annotated[float, Meta(ge=-90, le=90, description="north positive, WGS 84")]
+    longitude_deg: Annotated[float, Meta(ge=-180, le=180, description="east positive, WGS 84")]
+    height_m: Annotated[float, Meta(ge=-500, le=9_000, description="of the microphone above the WGS 84 ellipsoid")] = (
+        0.0
+    )
+    position_sigma_m: Annotated[
+        float, Meta(ge=0.001, le=50, description="one standard deviation of the survey, each axis")
+    ] = 0.5
+
+
 class NodeConfig(Table, frozen=True, kw_only=True):
     """One node: a sensor on a pole."""
 
@@ -128,6 +145,15 @@ class NodeConfig(Table, frozen=True, kw_only=True):
         str,
         Meta(description="SQLite file that keeps them through a loss of power; empty for memory alone (simulation)"),
     ] = ""
+    gpsd: Annotated[
+        str,
+        Meta(
+            title="an address like 127.0.0.1:2947, or nothing",
+            pattern=r"^([A-Za-z0-9.-]+:[0-9]{1,5})?(?!\n)$",
+            description="where gpsd tells of the GNSS receiver; empty for none",
+        ),
+    ] = ""
+    survey: Survey | None = None
     clips: Clips = Clips()
 
 
