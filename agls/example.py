@@ -15,6 +15,8 @@ WIDTH = 118
 SAMPLES: dict[str, Any] = {
     "sensor_id": "north-03",
     "camera_id": "cam-main-and-5th",
+    "subscriber_id": "rtcc",
+    "url": "https://rtcc.example/agls",
     "name": "Example City",
     "latitude_deg": 40.4406,
     "longitude_deg": -79.9959,

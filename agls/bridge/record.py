@@ -41,6 +41,7 @@ State: TypeAlias = Literal[
 ]
 Judgement: TypeAlias = Literal["gunfire", "not_gunfire", "undecided"]
 Outcome: TypeAlias = Literal["confirmed", "unconfirmed", "unfounded"]
+Telling: TypeAlias = Literal["open", "update", "cancel"]
 Stage: TypeAlias = Literal["flight", "node", "settle", "compute", "bridge", "answer", "camera"]
 
 
@@ -193,7 +194,8 @@ class IncidentRecord(Wire, frozen=True, kw_only=True, tag_field="type", tag="inc
     the agency's, for unreviewed indications until a person reviewed; `priority` is 1 for the most urgent. `statements`
     are what the site's policy has to say of the hour and the place, such as a night of fireworks. `duplicate_of` is the
     number of dispatch's own call to which all further revisions belong. `late` is one located too long afterwards to
-    open anything. `overruns` names the stages that took longer than the site allows.
+    open anything. `overruns` names the stages that took longer than the site allows. `telling` says what this document
+    is to its receiver: the first word of the incident, another one, or that it is taken back; the outbox knows.
     """
 
     incident: Identifier
@@ -227,6 +229,7 @@ class IncidentRecord(Wire, frozen=True, kw_only=True, tag_field="type", tag="inc
     stages: StageTimes = StageTimes()
     overruns: tuple[Overrun, ...] = ()
     late: bool = False
+    telling: Telling = "open"
 
 
 def finding_of(incident: Incident, at_ns: int) -> Finding:

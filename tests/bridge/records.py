@@ -79,6 +79,7 @@ def random_record(chance: random.Random) -> IncidentRecord:
             chance, lambda: Overrun(stage=chance.choice(["node", "bridge"]), taken_s=chance.random(), budget_s=0.25)
         ),
         late=chance.random() < 0.1,
+        telling=chance.choice(["open", "update", "cancel"]),
     )
 
 
