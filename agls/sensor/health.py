@@ -11,10 +11,10 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, get_args
 
 import msgspec
 import numpy as np
@@ -281,10 +281,12 @@ class Standing:
     ----------
     known : str, optional
         What `text` said before a restart.
+    surveyed : tuple of float, optional
+        Latitude and longitude where it was surveyed to stand [deg]; that is known from the start.
     """
 
-    def __init__(self, known: str = "") -> None:
-        place = _numbers(known)
+    def __init__(self, known: str = "", surveyed: tuple[float, float] | None = None) -> None:
+        place = surveyed or _numbers(known)
         self._home: tuple[float, float] | None = (place[0], place[1]) if len(place) == 2 else None
         self._fixes: deque[Fix] = deque(maxlen=FIX_COUNT)
 
@@ -382,6 +384,8 @@ class Health:
         The time, of a clock that only goes forward.
     microphone : str, optional
         Which one; another has other levels.
+    surveyed : tuple of float, optional
+        Latitude and longitude where the node was surveyed to stand [deg].
     """
 
     def __init__(
@@ -392,20 +396,23 @@ class Health:
         remember: Callable[[str, str], None],
         now_ns: int,
         microphone: str = "",
+        surveyed: tuple[float, float] | None = None,
     ) -> None:
         self.hearing = Hearing(full_scale_db_spl, now_ns)
         self._sense, self._remember = sense, remember
         self._levels_name = f"levels of {microphone or 'the microphone'} at {full_scale_db_spl:g} dB"
         self._levels = DayLevels(recall(self._levels_name))
-        self._standing = Standing(recall("standing"))
+        self._standing = Standing(recall("standing"), surveyed)
 
-    def beat(self, now_ns: int) -> Account:
+    def beat(self, now_ns: int, known: Collection[Sign] = ()) -> Account:
         """Say how the node is, as fields of a `Heartbeat`.
 
         Parameters
         ----------
         now_ns : int
             The time.
+        known : collection of Sign, optional
+            What others have noticed.
 
         Returns
         -------
@@ -436,5 +443,5 @@ class Health:
             pps_age_s=machine.pps_age_s,
             temperature_c=machine.temperature_c,
             disk_free_bytes=free_bytes,
-            signs=tuple(name for name, stands in signs.items() if stands),
+            signs=tuple(name for name in get_args(Sign) if signs.get(name) or name in known),
         )

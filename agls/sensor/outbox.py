@@ -144,6 +144,17 @@ class Outbox:
         """
         return min(self._held.get(self.boot_id, ()), default=self.next_seq)
 
+    @property
+    def unwritten_count(self) -> int:
+        """Count what is held in memory alone, as the disk would not take it.
+
+        Returns
+        -------
+        int
+            Number of detections.
+        """
+        return len(self._unwritten)
+
     def earlier(self) -> list[tuple[str, int, int]]:
         """List the earlier names under which something is held.
 
@@ -188,7 +199,7 @@ class Outbox:
             self._early.popitem(last=False)
         return msgspec.structs.replace(detection, boot_id=boot_id, seq=seq)
 
-    def put(self, detection: Detection, now_ns: int) -> None:
+    def put(self, detection: Detection, now_ns: int) -> Detection:
         """Take in a new detection: it is on disk, and due at once.
 
         Parameters
@@ -197,6 +208,11 @@ class Outbox:
             A final one, as the pipeline numbered it, from 0 in each process.
         now_ns : int
             The time.
+
+        Returns
+        -------
+        Detection
+            The same, with the identity that it has for others.
 
         Raises
         ------
@@ -210,7 +226,7 @@ class Outbox:
         payload = _named(detection, key)
         if len(payload) > MAX_DETECTION_BYTES:
             self.counts["too_long"] += 1
-            return
+            return detection
         self._make_room(len(payload), now_ns)
         if self._is_volatile or not self._is_written(key, now_ns, payload):
             if not self._is_volatile and not early:
@@ -221,6 +237,7 @@ class Outbox:
             self.counts["not_on_disk"] += 1
         self.next_seq = self._past(key)
         self._keep(key, _Held(now_ns, len(payload)))
+        return msgspec.structs.replace(detection, boot_id=key[0], seq=key[1])
 
     def _is_issued(self, next_seq: int) -> bool:
         try:

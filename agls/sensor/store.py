@@ -103,6 +103,9 @@ class Store:
     full : bool
         Whether the disk has no room even to open the file: then this process keeps all in memory. What the file holds
         is sent by the next.
+    set_back_s : float
+        By how much the system clock is behind the moment at which the file was last written: the clock was set back
+        since [s]; 0 where it was not.
 
     Raises
     ------
@@ -112,6 +115,7 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self.damaged = self.full = False
+        self.set_back_s = max(0.0, written_s(path) - time.time())
         self._lock = _locked(path) if path != MEMORY else None
         self._machine = _machine()
         try:
@@ -362,6 +366,23 @@ class Store:
     def _forget(self, gone: Iterable[tuple[str, int]]) -> None:
         rows = [(self._numbers[boot_id], seq) for boot_id, seq in gone]
         self._base.executemany("DELETE FROM held WHERE boot = ? AND seq = ?", rows)
+
+
+def written_s(path: str) -> float:
+    """Say when a node's file, or the log beside it, was last written.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Returns
+    -------
+    float
+        By the system clock as it was then, since the Unix epoch [s]; 0 where there is none.
+    """
+    found = [Path(path + end) for end in ("", "-wal")]
+    return max((one.stat().st_mtime for one in found if path != MEMORY and one.is_file()), default=0.0)
 
 
 def read_left(path: Path, since_ns: int) -> list[tuple[str, int, int]]:

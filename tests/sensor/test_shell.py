@@ -21,7 +21,7 @@ from agls.messages import Ack, Block, ClockState, Detection, Heartbeat, Status
 from agls.pipeline import Node
 from agls.sensor.clock import SteadyClock
 from agls.sensor.outbox import Outbox
-from agls.sensor.shell import NodeShell, run_node
+from agls.sensor.shell import Around, NodeShell, run_node
 from agls.sensor.store import MEMORY, Store, new_boot_id
 from agls.transport import HUB_SUBSCRIPTIONS, Connection
 
@@ -236,7 +236,7 @@ def test_a_source_that_has_nothing_to_give_is_told_of_at_once_and_so_is_its_retu
     node_like = NodeConfig(sensor_id="pole-9", mqtt=mqtt, heartbeat_s=600.0)
     node = Node(node_like, FakeSource().clock, load_model(), "boot")
     outbox = Outbox(store, 100, boot_id="boot")
-    shell = NodeShell(node_like, node, outbox, store, clock_ns=lambda: now_ns)
+    shell = NodeShell(node_like, node, outbox, store, around=Around(clock_ns=lambda: now_ns))
     nothing = Block(np.zeros(0, np.float32), first_index=0, sample_rate_hz=RATE_HZ)
     sound = Block(np.linspace(-1e-3, 1e-3, BLOCK, dtype=np.float32), first_index=0, sample_rate_hz=RATE_HZ)
     with Hub(mqtt, "hub-9") as hub, shell.connection:
