@@ -21,8 +21,8 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 # Which extra brings a package that a node does not have.
 EXTRA_OF = {
-    "amqtt": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub", "starlette": "hub",
-    "uvicorn": "hub", "librosa": "train", "sklearn": "train",
+    "amqtt": "hub", "cryptography": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub",
+    "starlette": "hub", "uvicorn": "hub", "librosa": "train", "sklearn": "train",
 }  # fmt: skip
 
 
@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(words).parse_args(words)
     # What the library has to say while it works, such as that the broker cannot be reached: one line each.
     logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
+        arguments = _parser(words).parse_args(words)
         done: int = arguments.run(arguments)
     except InputError as error:
         return _refuse(str(error))
@@ -353,6 +353,14 @@ COMMANDS = Group(
                 "classifier": of_module("What a node's probabilities mean, from labels", "calibration.classifier"),
                 "camera": of_module("Where a camera mount looks, from landmarks", "calibration.camera"),
                 "coverage": of_module("Where shots would be heard, and how well located", "calibration.coverage"),
+            },
+        ),
+        "deploy": Group(
+            "Say who may speak to a site's broker",
+            {
+                "certs": of_module("Make a site's authority, and what its broker and hub need", "agls.deploy.certs"),
+                "enroll": of_module("Make the bundle that lets a node in", "agls.deploy.enroll"),
+                "revoke": of_module("Throw a node out", "agls.deploy.revoke"),
             },
         ),
         "config": Group(
