@@ -256,8 +256,8 @@ class Desk:
         self._last_needed.tell(item)
         with self._bearing("folder"):
             self._folder.write(item)
-            # A cancellation follows from time that passed, not from a detection.
-            if isinstance(item, CadEvent) and item.status != "cancel" and self._clock_ns is not None:
+            # Updates wait for their time, and a cancellation follows from time that passed.
+            if isinstance(item, CadEvent) and item.status == "open" and self._clock_ns is not None:
                 now_ns = self._clock_ns()
                 self.latencies_s += [(now_ns - needed) / NS_PER_S for needed in self._last_needed.of(item.incident)]
 

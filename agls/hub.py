@@ -70,8 +70,8 @@ class HubSummary:
     counts : dict of str to int
         Numbers of what was taken in, refused and told, by name; ``mqtt.`` and ``webhook.`` before theirs.
     cad_latencies_s : tuple of float
-        For each CAD document that opens or updates (the last 10 000): wall clock from the receipt of the last detection
-        it needed to the document being on disk [s].
+        For each CAD document that opens a call (the last 10 000): wall clock from the receipt of the last detection it
+        needed to the document being on disk [s].
     """
 
     counts: dict[str, int]

@@ -172,6 +172,7 @@ class Hub:
     def __init__(self, site: SiteConfig) -> None:
         from agls.bridge.cad.event import CadDesk
         from agls.bridge.camera.plan import CameraPlanner
+        from agls.bridge.policy import Policies
         from agls.intake import Intake
         from agls.locate.associate import Associator
         from agls.locate.frame import Frame
@@ -181,6 +182,7 @@ class Hub:
         self.intake = Intake(site)
         self.associator = Associator(site, self.frame)
         self.incidents = Incidents(site, self.frame)
+        self.policies = Policies(site)
         self.cad = CadDesk(site)
         self.cameras = CameraPlanner(site)
         self.clock_offsets_ns = {one.sensor_id: round(one.clock_offset_s * NS_PER_S) for one in site.sensor}
@@ -227,8 +229,9 @@ class Hub:
         """
         out: list[Outbound] = []
         for due_ns, found in self.associator.advance(now_ns):
+            out += self.cad.advance(due_ns)
             out += self._tell([found], due_ns)
-        return out
+        return out + self.cad.advance(now_ns)
 
     def acks(self, now_ns: int) -> list[Ack]:
         """Say to nodes what arrived and what is missing.
@@ -249,7 +252,8 @@ class Hub:
         """Pass shots on to incidents, and incidents on to dispatch and cameras."""
         out: list[Outbound] = []
         for item in found:
-            out += self.incidents.feed(item, now_ns) if isinstance(item, Shot) else [item]
+            told = self.incidents.feed(item, now_ns) if isinstance(item, Shot) else [item]
+            out += [self.policies.judge(one) if isinstance(one, Incident) else one for one in told]
         for incident in [item for item in out if isinstance(item, Incident)]:
             out += self.cad.feed(incident, now_ns)
             out += self.cameras.feed(incident, now_ns)
