@@ -79,7 +79,7 @@ def password(file: str) -> str:
 
 
 def tls_context(mqtt: Mqtt) -> ssl.SSLContext:
-    """Prepare TLS that checks the broker's certificate and name.
+    """Prepare TLS, 1.2 or later, that checks the broker's certificate and name.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ def tls_context(mqtt: Mqtt) -> ssl.SSLContext:
     """
     try:
         context = ssl.create_default_context(cafile=mqtt.ca_file or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if mqtt.certificate_file:
             context.load_cert_chain(mqtt.certificate_file, mqtt.key_file or None)
     except OSError as error:  # an SSLError is one

@@ -398,10 +398,11 @@ class Connection:
     def _connect_anew(self) -> None:
         """Break the connection, so that the broker sends again what was refused for want of room.
 
-        Only a new connection ends the want: where there was nothing to break, the next call tries again.
+        Only one that stands: to break the next while it is being made, because of what the last one had no room for,
+        would double the wait before each attempt, and a broker slow to answer would never be reached again.
         """
         line = self._client.socket()
-        if isinstance(line, socket.socket):
+        if isinstance(line, socket.socket) and self._connected.is_set():
             try:
                 # Not `line.shutdown`: on a TLS socket that also forgets the cipher, under the network thread's feet.
                 socket.socket.shutdown(line, socket.SHUT_RDWR)

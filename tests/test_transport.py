@@ -246,6 +246,52 @@ def answer_all(server: socket.socket, answer: bytes) -> None:
             line.sendall(answer)
 
 
+CONNACK = b"\x20\x02\x01\x00"  # accepted, session known
+
+
+def serve_slowly(server: socket.socket, message: bytes, answered: list[bool]) -> None:
+    """Accept one client after another only after a while; note whether it waited, and send it too much."""
+    while True:
+        try:
+            line = server.accept()[0]
+        except OSError:
+            return
+        with line, contextlib.suppress(OSError):
+            line.recv(4096)
+            line.settimeout(0.3)
+            try:
+                answered.append(line.recv(1) != b"")  # it hangs up rather than wait
+            except TimeoutError:
+                answered.append(True)
+                line.sendall(CONNACK + message * 40)
+            line.settimeout(None)
+            while line.recv(4096):
+                pass
+
+
+def test_a_connection_that_is_being_made_is_not_broken_for_what_the_last_one_had_no_room_for() -> None:
+    # A broker under load takes longer to answer than a hub waits for messages: each attempt broken, each wait doubled.
+    name, payload = topic_of(DETECTION).encode(), messages.encode(DETECTION)
+    body = len(name).to_bytes(2) + name + b"\x00\x01" + payload
+    message = b"\x32" + bytes([len(body) & 127 | 128, len(body) >> 7]) + body
+    answered: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve_slowly, args=(server, message, answered), daemon=True)
+        thread.start()
+        mqtt = Mqtt(url=f"mqtt://127.0.0.1:{server.getsockname()[1]}", queue_limit_count=10)
+        with Connection(mqtt, "hub", HUB_SUBSCRIPTIONS, reconnect_s=0.05) as hub:
+            deadline_s = time.monotonic() + 20
+            while len(answered) < 4 and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+                # Let each connection bring more than there is room for, and empty the inbox meanwhile only if it did.
+                if not hub.connected or hub.counts["inbox_full"] >= 10 * hub.counts["connected"]:
+                    hub.take(0.0)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+    assert answered == [True] * 4
+    assert hub.counts["inbox_full"] >= 30
+
+
 def test_a_record_that_no_receiver_would_accept_is_not_sent() -> None:
     long = msgspec.structs.replace(INCIDENT, shot_ids=("s" * 60,) * 2000)
     connection = Connection(Mqtt(), "hub")
