@@ -22,7 +22,6 @@ from firmware_sim.clock import Sync
 from firmware_sim.delivery import Callback, Stream, open_stream
 from firmware_sim.scene import DEMO_SCENE, Scene, load_scene
 
-NAME = "sim"
 GONE_S, TURN_S = 1.0, 0.25  # a program takes so long to believe that a card is gone, looking up so often
 
 
@@ -65,22 +64,6 @@ class LiveStream:
             As of the last callback.
         """
         return self._stream.sync()
-
-
-def is_simulated(microphone: Microphone) -> bool:
-    """Say whether a microphone is one of the simulator's.
-
-    Parameters
-    ----------
-    microphone : Microphone
-        The node's table ``[microphone]``.
-
-    Returns
-    -------
-    bool
-        Whether its device is ``sim``, or ``sim:`` and a scene file.
-    """
-    return microphone.device.partition(":")[0] == NAME
 
 
 def live_card(microphone: Microphone, sensor_id: str, block_frames: int) -> Callable[[], LiveStream]:

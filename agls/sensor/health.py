@@ -331,11 +331,8 @@ class Standing:
         """
         if not self._home or len(self._fixes) < FIX_COUNT:
             return False
-        here, sigma_m = self._middle(), max(fix.sigma_m for fix in self._fixes)
-        north_m = math.radians(here[0] - self._home[0]) * EARTH_M
-        turn_deg = (here[1] - self._home[1] + 180) % 360 - 180
-        east_m = math.radians(turn_deg) * EARTH_M * math.cos(math.radians(self._home[0]))
-        return math.hypot(north_m, east_m) > max(MOVED_M, MOVED_SIGMAS * sigma_m)
+        sigma_m = max(fix.sigma_m for fix in self._fixes)
+        return distance_m(Fix(*self._middle(), sigma_m), *self._home) > max(MOVED_M, MOVED_SIGMAS * sigma_m)
 
     def _middle(self) -> tuple[float, float]:
         """Give the median of the last fixes: one that jumped moves nothing."""
@@ -344,6 +341,26 @@ class Standing:
         latitudes_deg = sorted(fix.latitude_deg for fix in self._fixes)
         middle = len(self._fixes) // 2
         return latitudes_deg[middle], first_deg + turns_deg[middle]
+
+
+def distance_m(fix: Fix, latitude_deg: float, longitude_deg: float) -> float:
+    """Say how far a fix is from a place, level.
+
+    Parameters
+    ----------
+    fix : Fix
+        The fix.
+    latitude_deg, longitude_deg : float
+        The place, WGS 84.
+
+    Returns
+    -------
+    float
+        Metres.
+    """
+    north_m = math.radians(fix.latitude_deg - latitude_deg) * EARTH_M
+    turn_deg = (fix.longitude_deg - longitude_deg + 180) % 360 - 180
+    return math.hypot(north_m, math.radians(turn_deg) * EARTH_M * math.cos(math.radians(latitude_deg)))
 
 
 def _numbers(text: str) -> list[float]:

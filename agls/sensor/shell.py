@@ -45,7 +45,7 @@ DRAIN_S = 30.0
 STOP_S = 2.0
 # Messages on their way to the broker at once: enough to keep it busy, few enough that a heartbeat is not kept waiting.
 WINDOW_COUNT = 64
-SET_BACK_S = 2.0  # by which a file may seem to be written in the future, as file systems count time
+LATEST, SET_BACK_S = "latest_utc_ns", 2.0  # under which name the time is remembered, and by how much it may go back
 MAX_COUNTS = 64  # room for names in a heartbeat (messages.Heartbeat.counts)
 
 
@@ -190,6 +190,48 @@ def _model_of(config: NodeConfig) -> "tuple[Model, Counter[str]]":
         return load_model(), Counter(model_refused=1)
 
 
+def set_back_s(latest: str, wall_ns: int) -> float:
+    """Say by how much the system clock was set back.
+
+    Parameters
+    ----------
+    latest : str
+        What the node remembers under `LATEST`: the latest time it knew to be right, or that the clock ever said.
+    wall_ns : int
+        What the clock says now, UTC.
+
+    Returns
+    -------
+    float
+        Seconds; 0 where it was not.
+    """
+    back_s = (int(latest) - wall_ns) / NS_PER_S if latest.isdecimal() else 0.0
+    return back_s if back_s > SET_BACK_S else 0.0
+
+
+def model_name(file: str) -> str:
+    """Try the model of a node.
+
+    Parameters
+    ----------
+    file : str
+        The model's file; empty for the one shipped.
+
+    Returns
+    -------
+    str
+        Its name.
+
+    Raises
+    ------
+    InputError
+        If it cannot be used.
+    """
+    from agls.classify.model import load_model
+
+    return load_model(Path(file) if file else None).name
+
+
 def _counts_of(source: Source) -> Counter[str]:
     """Ask a source what befell it; files and simulators have nothing to tell."""
     counts = getattr(source, "counts", None)
@@ -258,6 +300,7 @@ class NodeShell:
         self._was_deaf = False
         self._said = ""
         self._sessions_count = self._greeted_count = 0
+        self._noted_ns = 0  # when the time was last remembered
         self._done: Counter[str] = Counter()
         self._look_around(config)
 
@@ -269,9 +312,10 @@ class NodeShell:
             log.warning('the outbox is that of "%s", but the file says that this node is "%s"', owner, config.sensor_id)
         else:
             self._remember("sensor_id", config.sensor_id)
-        if self._store.set_back_s > SET_BACK_S:
+        self._latest_ns = int(self._store.known(LATEST) or 0)
+        if (back_s := set_back_s(str(self._latest_ns), time.time_ns())) > 0:
             self._done["clock_set_back"] = 1
-            log.warning("the system clock was set back: the outbox was written %.0f s from now", self._store.set_back_s)
+            log.warning("the system clock was set back: this node knows a time %.0f s later", back_s)
 
     @property
     def counts(self) -> Counter[str]:
@@ -356,9 +400,12 @@ class NodeShell:
         if self._sessions_count != self.connection.new_sessions_count:
             self._sessions_count = self.connection.new_sessions_count
             self._outbox.resend()
+        now_ns = self._clock_ns()
+        if now_ns - self._noted_ns >= self._heartbeat_ns:
+            self._noted_ns = now_ns
+            self._remember_time(time.time_ns())
         if not self.connection.connected:
             return
-        now_ns = self._clock_ns()
         room_count = max(0, self._window_count - self.connection.outgoing_count)
         self._publish(self._outbox.take(now_ns, room_count), "detection")
         if now_ns >= self._beat_ns:
@@ -398,6 +445,12 @@ class NodeShell:
             self._store.know(name, text)
         except sqlite3.Error:
             self._done["not_remembered"] += 1
+
+    def _remember_time(self, wall_ns: int) -> None:
+        """Remember how late it is: a clock that says less at the next start was set back, or begins in 1970."""
+        is_sure = self._node.clock.state.mode in ("pps_audio", "pps_chrony", "ntp")
+        self._latest_ns = wall_ns if is_sure else max(self._latest_ns, wall_ns)
+        self._remember(LATEST, str(self._latest_ns))
 
     def _heartbeat(self, now_ns: int) -> Heartbeat:
         stands: dict[Sign, int] = {

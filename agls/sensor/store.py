@@ -19,7 +19,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -103,9 +103,6 @@ class Store:
     full : bool
         Whether the disk has no room even to open the file: then this process keeps all in memory. What the file holds
         is sent by the next.
-    set_back_s : float
-        By how much the system clock is behind the moment at which the file was last written: the clock was set back
-        since [s]; 0 where it was not.
 
     Raises
     ------
@@ -115,7 +112,6 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self.damaged = self.full = False
-        self.set_back_s = max(0.0, written_s(path) - time.time())
         self._lock = _locked(path) if path != MEMORY else None
         self._machine = _machine()
         try:
@@ -368,21 +364,29 @@ class Store:
         self._base.executemany("DELETE FROM held WHERE boot = ? AND seq = ?", rows)
 
 
-def written_s(path: str) -> float:
-    """Say when a node's file, or the log beside it, was last written.
+def read_known(path: Path, name: str) -> str:
+    """Read what a node remembers, while it runs or not.
 
     Parameters
     ----------
-    path : str
-        The file.
+    path : pathlib.Path
+        The node's file.
+    name : str
+        What.
 
     Returns
     -------
-    float
-        By the system clock as it was then, since the Unix epoch [s]; 0 where there is none.
+    str
+        As `Store.known`; empty too where there is no such file, or it cannot be read.
     """
-    found = [Path(path + end) for end in ("", "-wal")]
-    return max((one.stat().st_mtime for one in found if path != MEMORY and one.is_file()), default=0.0)
+    if not path.is_file():
+        return ""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+            found = base.execute("SELECT value FROM known WHERE name = ?", (name,)).fetchone()
+    except sqlite3.Error:
+        return ""
+    return str(found[0]) if found else ""
 
 
 def read_left(path: Path, since_ns: int) -> list[tuple[str, int, int]]:
