@@ -69,6 +69,8 @@ MOVES: tuple[Move, ...] = (
 )
 _TARGETS = {(move.name, source): move.target for move in MOVES for source in move.sources}
 BY: dict[str, By] = {move.name: move.by for move in MOVES}
+# Moves that change nothing for a patrol: who is told of every revision hears of them, dispatch does not.
+UNTOLD = frozenset({"acknowledge", "duplicate", "disposition", "close"})
 
 
 def target(move: str, state: State | None, incident: str) -> State:
