@@ -64,8 +64,8 @@ def look_at_node(config: NodeConfig) -> Finding:
         said = f'the file says "{config.sensor_id}", but its certificate is that of "{named}"'
         do = f'what it says as "{config.sensor_id}" would be thrown away: agls sensor init --bundle with its own bundle'
         return Finding("node", "FAILED", said, do)
-    whose = ", ".join(filter(None, (named and "certificate", owner and "outbox")))
-    return Finding("node", "ok", f"{config.sensor_id}" + (f", as its {whose} say" if whose else ""))
+    whose = " and ".join(filter(None, (named and "its certificate", owner and "its outbox")))
+    return Finding("node", "ok", config.sensor_id + (f", by {whose}" if whose else ""))
 
 
 def look_at_time(config: NodeConfig, sync: Sync, gps: Gps, wall_ns: int) -> Finding:
