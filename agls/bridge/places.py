@@ -19,7 +19,7 @@ NOT_NEAR_M = 2_000.0  # an address farther away than this helps nobody
 MAX_FILE_BYTES = 500_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Points:
     """Named points.
 
@@ -31,9 +31,12 @@ class Points:
         Where they are.
     """
 
-    names: tuple[str, ...] = ()
-    latitudes_deg: NDArray[np.float64] = np.empty(0)  # noqa: RUF009 - nothing writes into it
-    longitudes_deg: NDArray[np.float64] = np.empty(0)  # noqa: RUF009
+    names: tuple[str, ...]
+    latitudes_deg: NDArray[np.float64]
+    longitudes_deg: NDArray[np.float64]
+
+
+NO_POINTS = Points((), np.empty(0), np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Places:
         What a place may lie in.
     """
 
-    addresses: Points = Points()
-    intersections: Points = Points()
+    addresses: Points = NO_POINTS
+    intersections: Points = NO_POINTS
     beats: tuple[Beat, ...] = ()
 
     def beat(self, place: Place) -> str:
@@ -103,8 +106,8 @@ def load_places(policy: Policy, folder: Path = Path()) -> Places:
         If one cannot be read, or holds what it must not, such as a beat whose ring is open.
     """
     return Places(
-        addresses=_points(folder / policy.address_file) if policy.address_file else Points(),
-        intersections=_points(folder / policy.intersection_file) if policy.intersection_file else Points(),
+        addresses=_points(folder / policy.address_file) if policy.address_file else NO_POINTS,
+        intersections=_points(folder / policy.intersection_file) if policy.intersection_file else NO_POINTS,
         beats=_beats(folder / policy.beat_file) if policy.beat_file else (),
     )
 
@@ -210,7 +213,8 @@ def _ring(path: Path, number: int, name: str, corners: Any) -> tuple[tuple[float
 def _parts(path: Path, number: int, feature: Any) -> tuple[str, str, Any]:
     try:
         name, geometry = feature["properties"]["name"], feature["geometry"]
-        return str(name)[:500], str(geometry["type"]), geometry["coordinates"]
+        clean = "".join(letter if letter.isprintable() else " " for letter in str(name)[:500])
+        return clean, str(geometry["type"]), geometry["coordinates"]
     except (KeyError, TypeError):
         raise InputError(f"{path}: features[{number}] needs a geometry and properties with a name") from None
 
