@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -341,8 +342,9 @@ def write_node(
 
 def _written(place: Path, text: str) -> Path:
     """Write a file under another name beside its own, for its owner alone, and wait until it is on the device."""
-    part = place.with_name(f".{place.name}.{os.getpid()}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    descriptor, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
+    part = Path(name)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         try:
             file.write(text)
             file.flush()

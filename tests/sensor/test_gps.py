@@ -159,7 +159,7 @@ def test_gpsd_is_asked_for_json_and_pulses_and_heard_however_it_cuts_its_lines()
 def test_a_gpsd_that_ends_falls_silent_or_never_ends_its_line_is_asked_anew() -> None:
     peer = Peer(
         lambda connection: connection.close(),
-        lambda connection: gone(connection),
+        gone,
         lambda connection: (connection.sendall(b"x" * (2 * MAX_LINE_BYTES)), gone(connection))[0],
         lambda connection: (connection.sendall(line(TPV)), peer.hold())[0],
     )
