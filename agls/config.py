@@ -139,6 +139,10 @@ class NodeConfig(Table, frozen=True, kw_only=True):
     onset: OnsetDetection = OnsetDetection()
     classification: Classification = Classification()
     mqtt: Mqtt = Mqtt()
+    preliminary: Annotated[
+        bool,
+        Meta(description="tell of each impulse as it is heard, too, 0.4 s before it is judged: shots are told sooner"),
+    ] = True
     heartbeat_s: Annotated[float, Meta(ge=1, le=600, description="seconds between heartbeats")] = 15.0
     outbox_limit_count: Annotated[
         int, Meta(ge=100, le=1_000_000, description="detections kept until the hub has acknowledged them")

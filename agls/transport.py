@@ -1,7 +1,8 @@
 """Speak MQTT: the one place that knows topics, sessions and the client library.
 
 A `Connection` sends records and hands out records. Everything uses MQTT 3.1.1, QoS 1 and a persistent session, so the
-broker keeps what comes while one side is away. What bytes from the network may do is settled here: they become a
+broker keeps what comes while one side is away; but a preliminary detection, of no use a second later, is sent once
+(QoS 0) and kept nowhere. What bytes from the network may do is settled here: they become a
 record, or they are counted under a name and dropped (`decode_message`).
 
     topic                              record        published by
@@ -65,6 +66,7 @@ KEEPALIVE_S = 20
 RECONNECT_MAX_S = 30
 REPEAT_S = 60.0  # before the same trouble is told again
 TAKE_LIMIT_COUNT = 1_000
+CONFIRMED = -1
 
 # Kind of topic: the record it carries, and the field that must equal the topic's last level.
 _KINDS: dict[str, tuple[type[Any], str]] = {
@@ -227,7 +229,9 @@ class Connection:
         self._on_refused = on_refused
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._outgoing_count = 0
+        # What is on its way, by the client's number: its quality of service. A negative one was confirmed before
+        # `publish` had returned its number.
+        self._outgoing: dict[int, int] = {}
         self._connection = 0
         self._new_sessions_count = 0
         self._connected = threading.Event()
@@ -239,6 +243,7 @@ class Connection:
         self._trouble = ""  # why the broker cannot be reached, as last told
         self._told_s = 0.0
         self._answered = False  # to the connection at hand: accepted or refused
+        self._started = False
         self._client = self._make_client(mqtt, client_id, secure, reconnect_s)
 
     def _make_client(self, mqtt: Mqtt, client_id: str, secure: bool, reconnect_s: float | None) -> paho.Client:
@@ -271,7 +276,10 @@ class Connection:
         return client
 
     def start(self) -> None:
-        """Begin to connect, in the background."""
+        """Begin to connect, in the background; said again, it changes nothing."""
+        if self._started:
+            return
+        self._started = True
         self._client.connect_async(self._host, self._port, keepalive=KEEPALIVE_S)
         self._client.loop_start()
 
@@ -292,7 +300,10 @@ class Connection:
             self._count("unsent", self.outgoing_count)
         self._client.disconnect()
         self._client.loop_stop()
+        # The library leaves the two ends by which it wakes its thread to the garbage collector.
+        self._client._reset_sockets(sockpair_only=True)  # noqa: SLF001
         self._connected.clear()
+        self._started = False
 
     def __enter__(self) -> Self:
         """Start."""
@@ -320,7 +331,8 @@ class Connection:
         Returns
         -------
         bool
-            False where it was refused and counted: ``outgoing_full`` or ``too_long``.
+            False where it was refused and counted: ``outgoing_full``, ``too_long``, or ``not_connected`` where it would
+            be of no use later.
         """
         if self.outgoing_count >= self._limit_count:
             self._count("outgoing_full")
@@ -332,16 +344,20 @@ class Connection:
         if len(payload) > MAX_MESSAGE_BYTES:
             self._count("too_long")
             return False
-        with self._lock:
-            self._outgoing_count += 1
+        qos = 0 if isinstance(record, Detection) and record.stage == "preliminary" else 1
         # Not under the lock: the client calls `_on_publish` while it holds a lock that `publish` needs.
-        answer = self._client.publish(topic_of(record), payload, qos=1, retain=retain)
-        if answer.rc in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
+        answer = self._client.publish(topic_of(record), payload, qos=qos, retain=retain)
+        if answer.rc == paho.MQTT_ERR_SUCCESS or (qos and answer.rc == paho.MQTT_ERR_NO_CONN):
+            self._settle(answer.mid, qos)
             return True
-        with self._lock:
-            self._outgoing_count -= 1
-        self._count("outgoing_full")  # every packet identifier is in use
+        self._count("outgoing_full" if qos else "not_connected")  # every packet identifier is in use
         return False
+
+    def _settle(self, mid: int, qos: int) -> None:
+        """Note that something is on its way, or was confirmed; whichever of the two comes second forgets it."""
+        with self._lock:
+            if self._outgoing.pop(mid, None) is None:
+                self._outgoing[mid] = qos
 
     @property
     def outgoing_count(self) -> int:
@@ -353,7 +369,7 @@ class Connection:
             Number of messages.
         """
         with self._lock:
-            return self._outgoing_count
+            return len(self._outgoing)
 
     # ------------------------------------------------------------------------------------------------ listening
 
@@ -456,8 +472,8 @@ class Connection:
         -------
         collections.Counter
             Name to number: the reasons of `decode_message`, ``not_subscribed``, ``inbox_full``, ``outgoing_full``,
-            ``unsent``, ``connected``, ``unreachable``, ``tls_refused``, ``connect_refused`` (such as a wrong
-            password), ``connect_unanswered``, ``connection_lost``, ``subscription_refused``.
+            ``not_connected``, ``unsent``, ``connected``, ``unreachable``, ``tls_refused``, ``connect_refused`` (such as
+            a wrong password), ``connect_unanswered``, ``connection_lost``, ``subscription_refused``.
         """
         with self._lock:
             return Counter(self._counts)
@@ -476,6 +492,8 @@ class Connection:
         if self._trouble:
             self._trouble = ""
             log.warning("the broker %s:%d is there now", self._host, self._port)
+        with self._lock:  # nobody will confirm what is sent but once
+            self._outgoing = {mid: qos for mid, qos in self._outgoing.items() if qos > 0}
         first = self._connection == 0
         self._connection += 1
         self._count("connected")
@@ -518,8 +536,7 @@ class Connection:
         self._connected.set()
 
     def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:  # noqa: ARG002
-        with self._lock:
-            self._outgoing_count -= 1
+        self._settle(mid, CONFIRMED)
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:  # noqa: ARG002
         # The machine's clock may be set back; what the hub is told must not be.
@@ -538,7 +555,8 @@ class Connection:
             self._inbox.put_nowait((Received(record, name, self._last_received_ns), receipt))
         except queue.Full:
             self._count("inbox_full")
-            self._refused_on = receipt.connection
+            if receipt.qos:  # else it would not come again
+                self._refused_on = receipt.connection
 
     def _refuse(self, reason: str, name: str, payload: bytes) -> None:
         self._count(reason)

@@ -188,6 +188,30 @@ def test_without_a_broker_publishing_neither_blocks_nor_grows_and_counts_what_do
     assert connection.counts - Counter(unreachable=1000) == {"outgoing_full": 15, "unsent": 10}
 
 
+EARLY = msgspec.structs.replace(DETECTION, stage="preliminary")
+
+
+def test_early_notice_is_not_kept_for_later() -> None:
+    mqtt = Mqtt(url=f"mqtt://127.0.0.1:{unused_port()}")
+    with Connection(mqtt, "node") as connection:
+        assert not connection.publish(EARLY)
+        assert connection.outgoing_count == 0
+    assert connection.counts["not_connected"] == 1
+
+
+@given(st.permutations(["published 1", "published 2", "confirmed 1", "confirmed 2"]), st.booleans())
+def test_what_is_on_its_way_is_counted_whichever_comes_first(order: list[str], confirmed: bool) -> None:
+    # The broker's answer may come before the client's `publish` has returned.
+    connection = Connection(Mqtt(), "node")
+    for happening in order:
+        what, mid = happening.split()
+        if what == "published":
+            connection._settle(int(mid), 1)
+        elif confirmed:
+            connection._on_publish(connection._client, None, int(mid), None, None)
+    assert connection.outgoing_count == (0 if confirmed else 2)
+
+
 def attempts(mqtt: Mqtt, reason: str, number: int = 1) -> Counter[str]:
     """Let a connection try in vain until it has counted a reason often enough."""
     with Connection(mqtt, "node", reconnect_s=0.02) as connection:

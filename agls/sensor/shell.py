@@ -166,7 +166,7 @@ def node_shell(
         )
         with closing(Store(config.outbox_file or MEMORY)) as store:
             outbox = Outbox(store, config.outbox_limit_count, config.outbox_limit_bytes, boot_id)
-            node = Node(config, source.clock, model, outbox.boot_id, on_impulse=clips.keep)
+            node = Node(config, source.clock, model, outbox.boot_id, on_impulse=clips.keep, early=config.preliminary)
             shell = NodeShell(config, node, outbox, store, clips, around)
             with shell.connection:
                 yield shell

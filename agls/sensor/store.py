@@ -173,24 +173,6 @@ class Store:
             self._numbers[name] = int(added.lastrowid or 0)
         return name, 0
 
-    def issue(self, boot_id: str, next_seq: int) -> None:
-        """Make sure that numbers are never given out again.
-
-        Parameters
-        ----------
-        boot_id : str
-            A name that `boot` gave.
-        next_seq : int
-            One past the highest of them.
-
-        Raises
-        ------
-        sqlite3.Error
-            If the file cannot be written.
-        """
-        with self._writing():
-            self._issue(boot_id, next_seq)
-
     def put(self, rows: Iterable[Kept], next_seq: int, gone: Iterable[tuple[str, int]] = ()) -> None:
         """Write detections and the numbers they have, all or nothing.
 
