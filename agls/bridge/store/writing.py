@@ -39,7 +39,7 @@ class Writing:
 
     def __init__(self, db: sa.Connection, realm: Realm, subscribers: Sequence[Subscriber], now_ns: int) -> None:
         self.db = db
-        self.now_ns = now_ns
+        self.now_ns = int(now_ns)
         self._realm = realm
         self._subscribers = subscribers
         self._digest = str(_marked(db, "digest", lock=True))
