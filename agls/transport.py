@@ -14,6 +14,9 @@ record, or they are counted under a name and dropped (`decode_message`).
     agls/v1/incident/<incident>        Incident      hub
     agls/v1/slew/<camera_id>           SlewRequest   hub
 
+An exercise has the same topics under `agls-exercise/v1`. A `Connection` is of one realm (`Mqtt.realm`): it names topics
+as above to those who use it, and neither speaks nor hears under the root of the other.
+
 Limits of brokers shape what is done here. A broker may lose what it acknowledged (killed between PUBACK and
 disk), therefore a node forgets a detection on the hub's `Ack` alone. A client that does not acknowledge gets a message
 again only after it has connected anew, therefore a `Connection` that had to refuse messages connects anew once it has
@@ -38,7 +41,7 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agls.config import Mqtt
+from agls.config import Mqtt, Realm
 from agls.errors import InputError, MessageError
 from agls.messages import (
     MAX_MESSAGE_BYTES,
@@ -60,6 +63,7 @@ Message: TypeAlias = Detection | Heartbeat | Status | Ack | Shot | Incident | Sl
 Kind: TypeAlias = Literal["detection", "heartbeat", "status", "ack", "shot", "incident", "slew"]
 
 ROOT = "agls/v1"
+ROOTS: dict[Realm, str] = {"live": ROOT, "exercise": "agls-exercise/v1"}
 NO_INCIDENT = "none"  # the topic of a shot that belongs to no incident yet
 
 KEEPALIVE_S = 20
@@ -225,6 +229,7 @@ class Connection:
         self._host, self._port, secure = address(mqtt.url)
         self._limit_count = mqtt.queue_limit_count
         self._subscriptions = tuple(subscriptions)
+        self._root = ROOTS[mqtt.realm]
         self._status = status
         self._on_refused = on_refused
         self._lock = threading.Lock()
@@ -249,7 +254,8 @@ class Connection:
     def _make_client(self, mqtt: Mqtt, client_id: str, secure: bool, reconnect_s: float | None) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
+            # A simulated node of an exercise must not take the place of the real one at the broker.
+            client_id=client_id if mqtt.realm == "live" else f"{mqtt.realm}-{client_id}",
             clean_session=False,
             protocol=paho.MQTTv311,
             manual_ack=True,
@@ -262,7 +268,7 @@ class Connection:
             client.tls_set_context(tls_context(mqtt))
         if self._status is not None:
             will = msgspec.structs.replace(self._status, state="offline")
-            client.will_set(topic_of(will), encode(will), qos=1, retain=True)
+            client.will_set(self._outer(topic_of(will)), encode(will), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -346,7 +352,7 @@ class Connection:
             return False
         qos = 0 if isinstance(record, Detection) and record.stage == "preliminary" else 1
         # Not under the lock: the client calls `_on_publish` while it holds a lock that `publish` needs.
-        answer = self._client.publish(topic_of(record), payload, qos=qos, retain=retain)
+        answer = self._client.publish(self._outer(topic_of(record)), payload, qos=qos, retain=retain)
         if answer.rc == paho.MQTT_ERR_SUCCESS or (qos and answer.rc == paho.MQTT_ERR_NO_CONN):
             self._settle(answer.mid, qos)
             return True
@@ -500,7 +506,7 @@ class Connection:
         if not flags.session_present:
             self._new_sessions_count += 1
         if self._subscriptions and (first or not flags.session_present):
-            client.subscribe([(pattern, 1) for pattern in self._subscriptions])
+            client.subscribe([(self._outer(pattern), 1) for pattern in self._subscriptions])
         if flags.session_present or not self._subscriptions:
             # amqtt answers a subscription only after we took what it held for us: do not wait for that.
             self._connected.set()
@@ -542,7 +548,7 @@ class Connection:
         # The machine's clock may be set back; what the hub is told must not be.
         self._last_received_ns = max(self._last_received_ns, time.time_ns())
         receipt = _Receipt(message.mid, message.qos, self._connection)
-        name, payload = _topic_name(message), bytes(message.payload)
+        name, payload = self._inner(_topic_name(message)), bytes(message.payload)
         try:
             record = decode_message(name, payload)
             if not any(paho.topic_matches_sub(pattern, name) for pattern in self._subscriptions):
@@ -557,6 +563,16 @@ class Connection:
             self._count("inbox_full")
             if receipt.qos:  # else it would not come again
                 self._refused_on = receipt.connection
+
+    def _outer(self, name: str) -> str:
+        """Name a topic as the broker knows it: under the root of this connection's realm."""
+        return self._root + name.removeprefix(ROOT)
+
+    def _inner(self, name: str) -> str:
+        """Name a topic as in this module; what only looks like one, under the other root, becomes one that none is."""
+        if name.startswith(f"{self._root}/"):
+            return ROOT + name.removeprefix(self._root)
+        return f"not {self._root}: {name}" if name.startswith(f"{ROOT}/") else name
 
     def _refuse(self, reason: str, name: str, payload: bytes) -> None:
         self._count(reason)

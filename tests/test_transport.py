@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agls import messages
+from agls.broker import EmbeddedBroker
 from agls.config import Mqtt
 from agls.errors import InputError, MessageError
 from agls.messages import Ack, ClockState, Detection, Ellipse, Heartbeat, Incident, Shot, SlewRequest, Status, UtcNs
@@ -385,3 +386,38 @@ def test_a_certificate_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match="cannot be used for TLS"):
             Connection(mqtt, "node")
+
+
+# --------------------------------------------------------------------------------------------------------- realms
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("live", "exercise"), ("exercise", "live")])
+def test_who_is_of_one_realm_neither_hears_nor_is_heard_in_the_other(tmp_path, ours, theirs):
+    with EmbeddedBroker(tmp_path) as broker:
+        ours_mqtt, theirs_mqtt = (msgspec.structs.replace(broker.mqtt, realm=realm) for realm in (ours, theirs))
+        hub_topics = (*HUB_SUBSCRIPTIONS, topic("incident", "+"), topic("slew", "+"))
+        with (
+            Connection(ours_mqtt, "hub-ours", hub_topics) as hub,
+            Connection(theirs_mqtt, "hub-theirs", hub_topics) as other,
+            Connection(ours_mqtt, "node", (), STATUS) as node,
+        ):
+            assert all(line.wait_connected(30) for line in (hub, other, node))
+            for record in RECORDS:
+                node.publish(record)
+            heard = []
+            until_s = time.monotonic() + 20
+            while len({item.topic for item in heard}) < 5 and time.monotonic() < until_s:
+                heard += hub.take(0.1)
+            assert {item.topic.split("/")[2] for item in heard} >= {"detection", "heartbeat", "incident", "slew"}
+            assert other.take(0.3) == []
+
+
+def test_a_topic_of_the_other_realm_is_refused_whoever_sends_it():
+    exercise = Connection(Mqtt(realm="exercise"), "hub", HUB_SUBSCRIPTIONS)
+    live = Connection(Mqtt(), "hub", HUB_SUBSCRIPTIONS)
+    for line, name in ((exercise, "agls/v1/detection/pole-7"), (live, "agls-exercise/v1/detection/pole-7")):
+        message = paho.MQTTMessage(topic=name.encode())
+        message.payload = messages.encode(DETECTION)
+        line._on_message(line._client, None, message)
+        assert line.take(0) == []
+        assert line.counts["unknown_topic"] == 1
