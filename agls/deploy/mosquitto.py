@@ -94,13 +94,13 @@ def acl(realm: Realm = "live") -> str:
         The file's text.
     """
 
-    def named(kind: Kind, name: str) -> str:
+    def _named(kind: Kind, name: str) -> str:
         return ROOTS[realm] + topic(kind, name).removeprefix(ROOT)
 
-    hub = [f"topic read {named(kind, '+')}" for kind in ("detection", "heartbeat", "status")]
-    hub += [f"topic write {named(kind, '+')}" for kind in ("ack", "shot", "incident", "slew")]
-    console = [f"topic read {named(kind, '+')}" for kind in ("shot", "incident", "slew")]
-    node = [f"pattern write {named(kind, '%u')}" for kind in ("detection", "heartbeat", "status")]
-    node.append(f"pattern read {named('ack', '%u')}")
+    hub = [f"topic read {_named(kind, '+')}" for kind in ("detection", "heartbeat", "status")]
+    hub += [f"topic write {_named(kind, '+')}" for kind in ("ack", "shot", "incident", "slew")]
+    console = [f"topic read {_named(kind, '+')}" for kind in ("shot", "incident", "slew")]
+    node = [f"pattern write {_named(kind, '%u')}" for kind in ("detection", "heartbeat", "status")]
+    node.append(f"pattern read {_named('ack', '%u')}")
     parts = [["# the hub", f"user {HUB}", *hub], ["# the console", f"user {CONSOLE}", *console], ["# each node", *node]]
     return ACL_HEAD + "".join("\n" + "\n".join(part) + "\n" for part in parts)
