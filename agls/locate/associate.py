@@ -132,6 +132,8 @@ class Associator:
         if detection.stage == "preliminary":
             if detection.toa_ns > now_ns - EARLY_KEPT_NS and len(self.early) < self.settings.max_pending_count:
                 self.early[key] = held
+            if not self._is_judged_near(detection.toa_ns):
+                return []  # whatever it agrees with could not be told yet
         else:
             self.early.pop(key, None)
             insort(self.held, held)
@@ -164,6 +166,11 @@ class Associator:
                 return out
             step = self._decide if decide_ns <= self.look_ns else self._look
             out += [(due_ns, item) for item in step(due_ns)]
+
+    def _is_judged_near(self, toa_ns: int) -> bool:
+        """Say whether enough was judged of what could be the same shot."""
+        first = bisect_left(self.held, toa_ns - self.zone_ns, key=lambda held: held.toa_ns)
+        return bisect_left(self.held, toa_ns + self.zone_ns, key=lambda held: held.toa_ns) - first >= JUDGED_COUNT
 
     def _decide_ns(self) -> int:
         """Say when the first zone can be decided: nothing of it, nor of a rival's, can still come."""
