@@ -121,7 +121,11 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
     # An early look takes no time to doubt what no node took for a crack: what is wrong so is withdrawn.
     if not ((window.wave == SHOCK).any() or (thorough and _may_have_cracked(*plain) and may_hold_rifles(window))):
         return plain
-    plan = _in_steps(window, decided, (_rifles, *steps))
+    rifles, rest = _rifles(window, [])
+    if not rifles:
+        return plain  # all else would be found again as it was
+    more, rest = _in_steps(replace(rest, doubt_nats=0.0), [*decided, *rifles], steps)
+    plan = rifles + more, rest
     return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
 
 
@@ -153,6 +157,8 @@ def _in_steps(window: Window, decided: Sequence[Found], steps: Sequence[_Step]) 
             break
         more, window = search(window, shots)
         shots += more
+        if not more and search is _competing:
+            break  # nor would it find anything a second time
         if more:
             window = replace(window, doubt_nats=BESIDE_BURST_NATS if search is find_bursts else 0.0)
     return shots[len(decided) :], window
