@@ -311,7 +311,7 @@ def propose(
     anchors: Ints, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float, near: Ints,
     near_height: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float,
     path_s: float, mean: Floats, precision: Floats, max_range: float, budget: int, fewest: int, longest: float,
-    clear_nats: float, thetas: Floats, members: Ints, scores: Floats, clear: Bools,
+    clear_nats: float, least_nats: float, thetas: Floats, members: Ints, scores: Floats, clear: Bools,
 ) -> None:  # fmt: skip
     """Find, for each of many picks, the best shot that was heard first there.
 
@@ -347,6 +347,8 @@ def propose(
     clear_nats : float
         A shot that brings so much, and that nearly every sensor heard that should have, is clear: its picks are used
         up at once, and no later anchor has them.
+    least_nats : float
+        Where no shot can bring so much, none is looked for.
     thetas, members, scores, clear : numpy.ndarray, shape (k, 7), (k, m), (k,), (k,)
         Receive the shots, their picks, their log-likelihood ratios (NO_SCORE where there is none), and whether they
         are clear.
@@ -357,6 +359,7 @@ def propose(
     kept = np.empty((VOTES_KEPT, 4))
     local, trial = mean.copy(), mean.copy()
     least_s, most_s = s.min(), s.max()
+    sharp_s = math.sqrt(least_s * least_s + path_s * path_s)
     levels = _bound.lay_out(
         t, m, *_widths(px, py, near, least_s, most_s, path_s, mean, precision), GATE, DEAD_S
     )  # fmt: skip
@@ -367,6 +370,8 @@ def propose(
         scores[i], clear[i] = NO_SCORE, False
         anchor = anchors[i]
         if used[anchor] or _company(t[anchor], start, t, s, used, longest) < fewest:
+            continue
+        if _at_most(anchor, px, py, pz, log_hit, start, owner, t, weight, used, sharp_s, mean, precision) < least_nats:
             continue
         local[3] = near_height[owner[anchor]]
         for k in range(kept.shape[0]):
@@ -409,6 +414,30 @@ def propose(
             for k in range(m):
                 if members[i, k] >= 0:
                     used[members[i, k]] = True
+
+
+@kernel
+def _at_most(
+    anchor: int, px: Floats, py: Floats, pz: Floats, log_hit: Floats, start: Ints, owner: Ints, t: Floats,
+    weight: Floats, used: Bools, sharp_s: float, mean: Floats, precision: Floats,
+) -> float:  # fmt: skip
+    """Say what a shot heard at the anchor brings at most: at each sensor the rarest pick it could have, just in time."""
+    a = owner[anchor]
+    doubt = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6])
+    slowest = mean[4] - math.hypot(mean[5], mean[6]) - 3.0 * doubt
+    base = log_hit.max() - LOG_ROOT_2PI - math.log(sharp_s)
+    total = 0.0
+    for k in range(px.size):
+        dx, dy, dz = px[k] - px[a], py[k] - py[a], pz[k] - pz[a]
+        far = math.sqrt(dx * dx + dy * dy + dz * dz) / slowest + CROWD_SIGMAS * sharp_s
+        rarest = NO_SCORE
+        for q in range(first_after(t, start[k], start[k + 1], t[anchor] - far), start[k + 1]):
+            if t[q] > t[anchor] + far:
+                break
+            if not used[q]:
+                rarest = max(rarest, weight[q])
+        total += max(base + rarest, 0.0)
+    return total
 
 
 @kernel

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +107,17 @@ class Window:
     echo_rate: float = ECHO_RATE
     doubt_nats: float = 0.0
     reached_m: Floats = field(default_factory=lambda: np.empty((0, 2)))
+
+    @cached_property
+    def memory(self) -> dict[str, Any]:
+        """What was worked out of this very window, and need not be again.
+
+        Returns
+        -------
+        dict of str to any
+            Results by name, empty to begin with.
+        """
+        return {}
 
     @cached_property
     def pick_s(self) -> float:
