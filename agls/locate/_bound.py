@@ -1,4 +1,4 @@
-"""What a shot could score at most, read from tables: hardly one in fifty that triples propose is worth a vote. Compiled.
+"""What a shot could score at most, read from tables: hardly one triple in fifty is worth a vote. Compiled.
 
 For each sensor and each short bin of time two things are noted: the most that a pick near such a due time can bring
 (its weight less its distance), and how likely picks near it make the sensor deaf. Both are bounds from above, so what
@@ -92,7 +92,7 @@ def fill(
                         off = max(low, -high, 0.0) / wide_s
                         best[k, offset + b] = max(best[k, offset + b], np.float32(weight[q] - 0.5 * off * off))
                     likely = 0.5 * math.erfc(low / (math.sqrt(2.0) * wide_s)) if low > 0.0 else 1.0
-                    step = 0 if high < -dead_s - MARGIN * bin_s else int(math.ceil(likely * DEAFNESS))
+                    step = 0 if high < -dead_s - MARGIN * bin_s else math.ceil(likely * DEAFNESS)
                     deaf[k, offset + b] = max(deaf[k, offset + b], np.uint8(step))
 
 

@@ -421,7 +421,7 @@ def _at_most(
     anchor: int, px: Floats, py: Floats, pz: Floats, log_hit: Floats, start: Ints, owner: Ints, t: Floats,
     weight: Floats, used: Bools, sharp_s: float, mean: Floats, precision: Floats,
 ) -> float:  # fmt: skip
-    """Say what a shot heard at the anchor brings at most: at each sensor the rarest pick it could have, just in time."""
+    """Say what a shot heard at the anchor brings at most: at each sensor the rarest pick it could have, in time."""
     a = owner[anchor]
     doubt = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6])
     slowest = mean[4] - math.hypot(mean[5], mean[6]) - 3.0 * doubt

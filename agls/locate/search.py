@@ -134,15 +134,21 @@ def _may_have_cracked(found: list[Found], window: Window) -> bool:
     Something before the blast is the crack; after it, where the crack was taken for the blast, the blast. It may seem
     explained by another shot, but only by one that fewer sensors heard: a bullet passes some of them.
     """
+    order = np.argsort(window.t, kind="stable")
+    moments, longest_s = window.t[order], window.array.longest_delay_s(SLOWEST_SHARE * window.speed_m_s, math.inf)
     for shot in found:
         theta = window.theta_of(shot)
-        flight_s = alone(window, theta).delay[window.owner]
-        lead_s = np.abs(theta[2] / REFERENCE_SPEED_M_S + flight_s - window.t)
-        near = lead_s < flight_s * (1.0 - window.speed_m_s / FASTEST_M_S) + GATE * window.sigma_s
+        place = alone(window, theta)
+        t0, most_s = theta[2] / REFERENCE_SPEED_M_S, 2.0 * place.delay.max() + GATE * window.sigma_s
+        near = order[np.searchsorted(moments, t0 - most_s) : np.searchsorted(moments, t0 + most_s)]
+        flight_s = place.delay[window.owner[near]]
+        lead_s = np.abs(t0 + flight_s - window.t[near])
+        near = near[lead_s < flight_s * (1.0 - window.speed_m_s / FASTEST_M_S) + GATE * window.sigma_s]
         if np.unique(window.owner[near]).size < FEWEST_CRACKS:
             continue
-        heard = CRACK_SHARE * len(shot.members)
-        near &= ~window.picks_of([shot, *(other for other in found if len(other.members) >= heard)])
+        heard, along_s = CRACK_SHARE * len(shot.members), 2.0 * (most_s + longest_s)
+        others = (one for one in found if abs(one.origin_s - shot.origin_s) < along_s and len(one.members) >= heard)
+        near = near[~window.picks_of([shot, *others])[near]]
         if np.unique(window.owner[near]).size >= FEWEST_CRACKS:
             return True
     return False
