@@ -377,7 +377,8 @@ def _proposals(window: Window, clear_nats: float = math.inf, least_nats: float =
     if clear_nats == math.inf:
         if "proposals" not in window.memory:
             window.memory["proposals"] = _proposed_anew(window, clear_nats, least_nats)
-        return window.memory["proposals"]
+        known: _Proposals = window.memory["proposals"]
+        return known
     return _proposed_anew(window, clear_nats, least_nats)
 
 
