@@ -7,6 +7,8 @@ delays that a place would cause, the place stands out, long before any single sh
     stack(place) = sum over pairs of (count near the place's delay - chance) / (1 + chance)
 """
 
+import math
+
 import numpy as np
 
 from agls.locate._kernels import Floats
@@ -135,8 +137,31 @@ def coarse_map(
         Receives the stacks.
     """
     delay = np.empty(px.size)
+    pairs, bins = counts.shape[0], counts.shape[1] - 1
+    middle = bins // 2
+    # What each pair adds at each delay, once and for all places: there are far more of these than of delays.
+    adds = np.zeros((pairs, bins))
+    for pair in range(pairs):
+        half = int(half_bins[pair])
+        expected = chance[pair] * (2 * half + 1)
+        for at in range(bins):
+            low, high = max(at - half, 0), min(at + half + 1, bins)
+            adds[pair, at] = (counts[pair, high] - counts[pair, low] - expected) / (1.0 + expected)
+    square, shift = c * c - u * u - v * v, middle + 0.5
+    per_bin = 1.0 / (square * bin_s)
     for k in range(xs.size):
-        out[k] = stack(xs[k], ys[k], zs[k], c, u, v, px, py, pz, counts, chance, bin_s, half_bins, delay)
+        for i in range(px.size):  # as `flight_s`, in bins
+            dx, dy, dz = px[i] - xs[k], py[i] - ys[k], pz[i] - zs[k]
+            along = dx * u + dy * v
+            delay[i] = (math.sqrt(along * along + square * (dx * dx + dy * dy + dz * dz)) - along) * per_bin
+        pair, total = 0, 0.0
+        for i in range(px.size):
+            for j in range(i + 1, px.size):
+                at = int(delay[j] - delay[i] + shift)
+                if 0 <= at < bins:
+                    total += adds[pair, at]
+                pair += 1
+        out[k] = total
 
 
 @kernel

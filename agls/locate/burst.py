@@ -209,7 +209,9 @@ def _grid(array: Array, resolution_m: float, cells: int = GRID_COUNT) -> tuple[F
 def _peaks(xs: Floats, ys: Floats, heights: Floats, apart_m: float) -> list[int]:
     """Pick the highest places, none near a higher one."""
     peaks: list[int] = []
-    for i in np.argsort(-heights, kind="stable")[:PEAK_CELLS]:
+    least = np.partition(heights, -PEAK_CELLS)[-PEAK_CELLS] if len(heights) > PEAK_CELLS else -math.inf
+    high = np.flatnonzero(heights >= least)
+    for i in high[np.argsort(-heights[high], kind="stable")][:PEAK_CELLS]:
         if all(math.hypot(xs[i] - xs[j], ys[i] - ys[j]) > apart_m for j in peaks):
             peaks.append(int(i))
         if len(peaks) == PEAKS:

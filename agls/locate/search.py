@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
 from agls.config import Locating
-from agls.locate import _search
+from agls.locate import _search, _select
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
 from agls.locate._search import GATE, Bools, Ints
 from agls.locate._shock import FASTEST_M_S, SHOCK
@@ -121,7 +120,11 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
     # An early look takes no time to doubt what no node took for a crack: what is wrong so is withdrawn.
     if not ((window.wave == SHOCK).any() or (thorough and _may_have_cracked(*plain) and may_hold_rifles(window))):
         return plain
-    plan = _in_steps(window, decided, (_rifles, *steps))
+    rifles, rest = _rifles(window, [])
+    if not rifles:
+        return plain  # all else would be found again as it was
+    more, rest = _in_steps(replace(rest, doubt_nats=0.0), [*decided, *rifles], steps)
+    plan = rifles + more, rest
     return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
 
 
@@ -131,15 +134,21 @@ def _may_have_cracked(found: list[Found], window: Window) -> bool:
     Something before the blast is the crack; after it, where the crack was taken for the blast, the blast. It may seem
     explained by another shot, but only by one that fewer sensors heard: a bullet passes some of them.
     """
+    order = np.argsort(window.t, kind="stable")
+    moments, longest_s = window.t[order], window.array.longest_delay_s(SLOWEST_SHARE * window.speed_m_s, math.inf)
     for shot in found:
         theta = window.theta_of(shot)
-        flight_s = alone(window, theta).delay[window.owner]
-        lead_s = np.abs(theta[2] / REFERENCE_SPEED_M_S + flight_s - window.t)
-        near = lead_s < flight_s * (1.0 - window.speed_m_s / FASTEST_M_S) + GATE * window.sigma_s
+        place = alone(window, theta)
+        t0, most_s = theta[2] / REFERENCE_SPEED_M_S, 2.0 * place.delay.max() + GATE * window.sigma_s
+        near = order[np.searchsorted(moments, t0 - most_s) : np.searchsorted(moments, t0 + most_s)]
+        flight_s = place.delay[window.owner[near]]
+        lead_s = np.abs(t0 + flight_s - window.t[near])
+        near = near[lead_s < flight_s * (1.0 - window.speed_m_s / FASTEST_M_S) + GATE * window.sigma_s]
         if np.unique(window.owner[near]).size < FEWEST_CRACKS:
             continue
-        heard = CRACK_SHARE * len(shot.members)
-        near &= ~window.picks_of([shot, *(other for other in found if len(other.members) >= heard)])
+        heard, along_s = CRACK_SHARE * len(shot.members), 2.0 * (most_s + longest_s)
+        others = (one for one in found if abs(one.origin_s - shot.origin_s) < along_s and len(one.members) >= heard)
+        near = near[~window.picks_of([shot, *others])[near]]
         if np.unique(window.owner[near]).size >= FEWEST_CRACKS:
             return True
     return False
@@ -153,6 +162,8 @@ def _in_steps(window: Window, decided: Sequence[Found], steps: Sequence[_Step]) 
             break
         more, window = search(window, shots)
         shots += more
+        if not more and search is _competing:
+            break  # nor would it find anything a second time
         if more:
             window = replace(window, doubt_nats=BESIDE_BURST_NATS if search is find_bursts else 0.0)
     return shots[len(decided) :], window
@@ -258,7 +269,8 @@ def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
 
 def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take, in order of time, the shots that nearly every sensor heard: there is nothing to weigh."""
-    return _taken_clear(window, _proposals(window, window.cost_nats(1) + CLEAR_NATS))
+    enough = window.cost_nats(1) + CLEAR_NATS
+    return _taken_clear(window, _proposals(window, enough, enough))
 
 
 def _taken_clear(window: Window, proposals: _Proposals) -> tuple[list[Found], Window]:
@@ -270,7 +282,7 @@ def _taken_clear(window: Window, proposals: _Proposals) -> tuple[list[Found], Wi
     ]
     # Rounds of a burst may have lent each other picks, all alike: those are weighed with their neighbours.
     single = [shot for shot, burst in zip(found, _beside(found, BESIDE_M, BESIDE_S), strict=True) if not burst]
-    return single, window.explained(window.taken | window.picks_of(single))
+    return single, window.explained(window.taken | window.picks_of(single)) if single else window
 
 
 def _beside(shots: list[Found], apart_m: float, apart_s: float = math.inf) -> Bools:
@@ -331,13 +343,8 @@ def _echo_rate(window: Window, used: Bools, prior: float = 0.0) -> float:
 
     A city's rate counts as much as some arrivals heard here.
     """
-    after = before = 0
-    for first, past in pairwise(window.start):
-        blast = used[first:past] & (window.wave[first:past] != SHOCK)
-        own, rest = window.t[first:past][blast], window.t[first:past][~used[first:past]]
-        after += int((np.searchsorted(rest, own + ECHO_SPAN_S) - np.searchsorted(rest, own)).sum())
-        before += int((np.searchsorted(rest, own) - np.searchsorted(rest, own - ECHO_SPAN_S)).sum())
-    return (max(after - before, 0) + prior * ECHO_RATE) / max(int(used.sum()) + prior, 1.0)
+    surplus = _select.count_after(window.start, window.t, used & (window.wave != SHOCK), ~used, ECHO_SPAN_S)
+    return (max(surplus, 0) + prior * ECHO_RATE) / max(int(used.sum()) + prior, 1.0)
 
 
 def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
@@ -365,8 +372,17 @@ def _apart_m(window: Window) -> float:
     return max(POOL_M, POOL_PATHS * window.path_s * window.speed_m_s)
 
 
-def _proposals(window: Window, clear_nats: float = math.inf) -> _Proposals:
-    """Propose the best shot first heard at each pick; those that are clear take their picks."""
+def _proposals(window: Window, clear_nats: float = math.inf, least_nats: float = LEAST_NATS) -> _Proposals:
+    """Propose the best shot first heard at each pick, if it may bring enough; those that are clear take their picks."""
+    if clear_nats == math.inf:
+        if "proposals" not in window.memory:
+            window.memory["proposals"] = _proposed_anew(window, clear_nats, least_nats)
+        known: _Proposals = window.memory["proposals"]
+        return known
+    return _proposed_anew(window, clear_nats, least_nats)
+
+
+def _proposed_anew(window: Window, clear_nats: float, least_nats: float) -> _Proposals:
     anchors = np.argsort(window.t, kind="stable").astype(np.int64)
     count, m = len(anchors), len(window.array.near)
     thetas, members, scores = np.empty((count, 7)), np.empty((count, m), np.int64), np.empty(count)
@@ -375,8 +391,8 @@ def _proposals(window: Window, clear_nats: float = math.inf) -> _Proposals:
     _search.propose(
         anchors, *window.array.columns_m, *window.hearing, window.array.near, window.array.near_height_m, window.start,
         window.owner, window.t, window.s, window.weight, used, window.horizon_s, window.path_s, window.mean,
-        window.precision, window.max_range_m, TRIPLES, window.fewest, longest_s, clear_nats, thetas, members, scores,
-        clear,
+        window.precision, window.max_range_m, TRIPLES, window.fewest, longest_s, clear_nats, least_nats, thetas,
+        members, scores, clear,
     )  # fmt: skip
     return thetas, members, scores, clear
 

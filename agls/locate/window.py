@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -107,6 +107,17 @@ class Window:
     echo_rate: float = ECHO_RATE
     doubt_nats: float = 0.0
     reached_m: Floats = field(default_factory=lambda: np.empty((0, 2)))
+
+    @cached_property
+    def memory(self) -> dict[str, Any]:
+        """What was worked out of this very window, and need not be again.
+
+        Returns
+        -------
+        dict of str to any
+            Results by name, empty to begin with.
+        """
+        return {}
 
     @cached_property
     def pick_s(self) -> float:
@@ -423,10 +434,5 @@ def open_window(
 def _density(t: Floats, start: Ints, count: Floats) -> Floats:
     """Count how many other picks a second there are around each at its sensor, each pick for so much."""
     density = np.empty(len(t))
-    for first, past in pairwise(start):
-        own, mass = t[first:past], count[first:past]
-        total = np.concatenate([[0.0], np.cumsum(mass)])
-        low, high = (np.searchsorted(own, own + side * DENSITY_WINDOW_S / 2) for side in (-1, 1))
-        others = np.maximum(total[high] - total[low] - mass, 0.0)
-        density[first:past] = (others + DENSITY_FLOOR_COUNT) / DENSITY_WINDOW_S
+    _select.density(start, t, count, DENSITY_WINDOW_S, DENSITY_FLOOR_COUNT, density)
     return density
