@@ -49,6 +49,7 @@ ALONG_S = 5.0  # shots so near in time come along with each other
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
 CRACK_SHARE = 0.75  # of those that heard the blast, as many at most heard the crack
 PLACES_FIRST = 2  # places that are tried as a whole before all compete
+FASTEST_SHOOTER_M_S = 20.0  # in a car
 ECHO_ARRIVALS = 10.0  # a city's rate of echoes counts as much as so many arrivals
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
 ECHO_LAG_S = 1.0  # an echo's lag is short,
@@ -174,10 +175,11 @@ def _reconsidered(
         places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]), burst)) is not None]
         if thetas is None:
             settled = [shot for burst in bursts if len(burst) >= BURST_SHOTS for shot in burst]
-            thetas, _, scores, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
-            thetas = thetas[scores > LEAST_NATS]
-        cost = now.cost_nats(1) - _crowd_nats(now, found)
-        places += [alone(now, theta, cost) for theta in thetas]
+            thetas, members, scores, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
+            worth = scores > LEAST_NATS
+            thetas, members, scores = thetas[worth], members[worth], scores[worth]
+        costs = _lone_costs(now, thetas, members, scores) - _crowd_nats(now, found)
+        places += [alone(now, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
         found, _ = choose(now, places, decided, share=True)
         explained = sum(len(shot.members) for shot in found)
         if explained <= MORE * count:
@@ -342,11 +344,11 @@ def _echo_rate(window: Window, used: Bools, prior: float = 0.0) -> float:
 
 def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
     """Propose places: each pick's best shot alone, and places that several of these agree on, with all their shots."""
-    thetas, _, scores, _ = proposals
+    thetas, members, scores, _ = proposals
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     thetas = thetas[order]
-    cost = window.cost_nats(1)
-    places = [alone(window, theta, cost) for theta in thetas]
+    costs = _lone_costs(window, thetas, members[order], scores[order])
+    places = [alone(window, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
     apart_m = _apart_m(window)
     grouped = np.zeros(len(thetas), dtype=np.bool_)
     for i, theta in enumerate(thetas):
@@ -358,6 +360,59 @@ def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
             place = pool(window, theta)
             places += [place] if place is not None else []
     return places
+
+
+def _lone_costs(window: Window, thetas: Floats, members: Ints, scores: Floats) -> Floats:
+    """Say what each of some proposed shots must bring: the more exactly it is told, the more others there could be."""
+    costs = window.cost_nats(1) + _exact_nats(window, thetas, members)
+    return np.asarray(costs - _follow_nats(window, thetas, scores - costs))
+
+
+def _exact_nats(window: Window, thetas: Floats, members: Ints) -> Floats:
+    """Say how much more a shot must bring than one known to an arrival's error in place and time.
+
+    A place fitted to many arrivals, in an air fitted along with it, is one of many that could have been fitted: what
+    counts is the likelihood averaged over all there may be, not the highest (Laplace's approximation).
+    """
+    out = np.empty(len(thetas))
+    positions = np.column_stack(window.array.columns_m)
+    prior = np.diag(window.precision)
+    unit = window.sigma_s**-2 * np.diag([window.speed_m_s**-2] * 2 + [REFERENCE_SPEED_M_S**-2])
+    free = np.log(window.precision[3:]).sum() + np.linalg.slogdet(unit)[1]
+    for i, (theta, own) in enumerate(zip(thetas, members, strict=True)):
+        heard = own >= 0
+        away = positions[heard] - theta[[0, 1, 3]]
+        far = np.linalg.norm(away, axis=1)
+        c = theta[4]
+        rows = np.column_stack([
+            -away[:, :2] / far[:, None] / c, np.full(len(far), 1.0 / REFERENCE_SPEED_M_S), -away[:, 2] / far / c,
+            -far / c**2, -away[:, :2] / c**2,
+        ])  # fmt: skip
+        rows /= np.hypot(window.s[own[heard]], window.path_s)[:, None]
+        off = (theta - window.mean_at(theta))[3:]
+        told = np.linalg.slogdet(rows.T @ rows + prior)[1]
+        out[i] = 0.5 * (told - free) + 0.5 * (window.precision[3:] * off**2).sum()
+    return out
+
+
+def _follow_nats(window: Window, thetas: Floats, surplus: Floats) -> Floats:
+    """Say how much less a shot need bring where others were fired near by, shortly before or after.
+
+    A shooter who walks fires from a new place each time, but from one near the last: a place is paid for by what lies
+    within reach. How many of those within reach were fired by the same shooter, and are not there by chance, is told
+    by how many more there are than of shots fired anywhere.
+    """
+    good = surplus > 0.0
+    sure = thetas[good]
+    gap_s = np.abs(thetas[:, None, 2] - sure[None, :, 2]) / REFERENCE_SPEED_M_S
+    apart_m = np.hypot(thetas[:, None, 0] - sure[:, 0], thetas[:, None, 1] - sure[:, 1])
+    reach_m = _apart_m(window) + FASTEST_SHOOTER_M_S * gap_s
+    along = (gap_s > FASTEST_S) & (gap_s < BURST_S)
+    near = along & (apart_m < reach_m)
+    share = (np.pi * reach_m**2 / window.area_m2).clip(max=1.0)
+    own = near[good].sum()
+    same = max(1.0 - float(share[good][along[good]].sum()) / own, 0.0) if own else 0.0
+    return np.log1p(same * (near / (2.0 * share)).sum(axis=1))
 
 
 def _apart_m(window: Window) -> float:
