@@ -19,7 +19,7 @@ from agls.locate import _search
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
 from agls.locate._search import GATE, Bools, Ints
 from agls.locate._shock import FASTEST_M_S, SHOCK
-from agls.locate.burst import find_bursts, in_flight
+from agls.locate.burst import STACK_FLIGHT, find_bursts, in_flight
 from agls.locate.choose import BURST_SHOTS, choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
@@ -119,6 +119,10 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
     """Find shots; what looks like a blast and its bullet may be a burst, so whatever explains more decides."""
     steps = (_clear, find_bursts, _competing, _competing) if thorough else (_at_once,)
     plain = _in_steps(window, decided, steps)
+    if thorough and STACK_FLIGHT <= in_flight(window) < DENSE_FLIGHT:
+        # So few sounds stack up also where a shooter walks past; each shot alone may tell more.
+        each = _in_steps(window, decided, (_clear, _competing, _competing))
+        plain = max(plain, each, key=lambda one: sum(shot.surplus for shot in one[0]))
     # An early look takes no time to doubt what no node took for a crack: what is wrong so is withdrawn.
     if not ((window.wave == SHOCK).any() or (thorough and _may_have_cracked(*plain) and may_hold_rifles(window))):
         return plain
