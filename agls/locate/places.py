@@ -16,7 +16,7 @@ from scipy.special import betaln
 
 from agls.locate import _search, _select
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
-from agls.locate._search import GATE, NATS_PER_SENSOR, NO_SCORE, Ints
+from agls.locate._search import GATE, LOG_HALF, NATS_PER_SENSOR, NO_SCORE, Ints
 from agls.locate.picks import Found
 from agls.locate.solve import MIN_ARRIVALS, Air, Height, Solution, solve
 from agls.locate.window import Window
@@ -56,6 +56,8 @@ class Place:
         What each of them must bring [nats].
     worth : float
         What all of them bring [nats].
+    told : bool
+        Whether its own shots told the pattern, and not the place alone.
     """
 
     theta: Floats
@@ -66,6 +68,7 @@ class Place:
     origins: Floats
     cost: float
     worth: float = 0.0
+    told: bool = False
 
 
 def alone(window: Window, theta: Floats, cost: float = 0.0) -> Place:
@@ -109,7 +112,7 @@ def pool(window: Window, theta: Floats, known: Sequence[Found] = ()) -> Place | 
     """
     place = _pooled(window, theta, known)
     for _ in range(LISTENS):
-        if place is None or len(place.origins) < LISTEN_SHOTS:
+        if place is None or len(place.origins) < LISTEN_SHOTS or _heard_by_all(window, place):
             break
         again = _pooled(window, _stacked_up(window, place), ())
         if again is None or again.worth <= place.worth:
@@ -128,7 +131,7 @@ def _pooled(window: Window, theta: Floats, known: Sequence[Found]) -> Place | No
     worth, place, pattern_nats = -math.inf, None, 0.0
     if known:
         theta, delay, sigma, pattern_nats = _learned(window, *_members(window, known), delay, theta)
-    for _ in range(POOL_ROUNDS):
+    for attempt in range(POOL_ROUNDS):
         number = _select.back_project(
             delay, sigma, hit, miss, window.start, window.owner, window.t, window.s, window.weight, window.taken,
             window.horizon_s, LEAST_NATS, FASTEST_S, origins, members, scores,
@@ -139,12 +142,18 @@ def _pooled(window: Window, theta: Floats, known: Sequence[Found]) -> Place | No
             return place
         worth = now
         cost = window.cost_nats(len(enough)) + pattern_nats / len(enough)
-        place = Place(theta, delay, sigma, hit, miss, origins[enough], cost, now)
+        place = Place(theta, delay, sigma, hit, miss, origins[enough], cost, now, attempt > 0)
         sure = [i for i in enough if scores[i] >= SURE_SHARE * scores[enough].max()]
         theta, delay, sigma, pattern_nats = _learned(window, members[sure], origins[sure], delay, theta)
         hit, miss, hearing_nats = _hearing(window, members[sure], theta)
         pattern_nats += hearing_nats
     return place
+
+
+def _heard_by_all(window: Window, place: Place) -> bool:
+    """Say whether every sensor near enough hears most of a place's shots where its pattern says."""
+    _, near, _ = _predicted(window, place.theta)
+    return bool((place.hit > LOG_HALF)[near > LOG_HALF].all()) and place.told
 
 
 def _stacked_up(window: Window, place: Place) -> Floats:
