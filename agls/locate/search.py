@@ -153,13 +153,16 @@ def _may_have_cracked(found: list[Found], window: Window) -> bool:
 def _in_steps(window: Window, decided: Sequence[Found], steps: Sequence[_Step]) -> tuple[list[Found], Window]:
     """Find shots, those that are certain first."""
     shots = list(decided)
+    if _automatic(shots):
+        window = replace(window, doubt_nats=BESIDE_BURST_NATS)
     for search in steps:
         if (~window.taken).sum() < window.fewest:
             break
         more, window = search(window, shots)
         shots += more
         if more:
-            window = replace(window, doubt_nats=BESIDE_BURST_NATS if search is find_bursts else 0.0)
+            beside = search is find_bursts or _automatic(decided)
+            window = replace(window, doubt_nats=BESIDE_BURST_NATS if beside else 0.0)
     return shots[len(decided) :], window
 
 
@@ -182,7 +185,8 @@ def _reconsidered(
             thetas, members, scores, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
             worth = scores > LEAST_NATS
             thetas, members, scores = thetas[worth], members[worth], scores[worth]
-        costs = _lone_costs(now, thetas, members, scores) - _crowd_nats(now, found)
+        doubt = BESIDE_BURST_NATS if _automatic([*decided, *found]) else 0.0
+        costs = _lone_costs(replace(now, doubt_nats=doubt), thetas, members, scores) - _crowd_nats(now, found)
         places += [alone(now, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
         found, _ = choose(now, places, decided, share=True)
         explained = sum(len(shot.members) for shot in found)
@@ -192,12 +196,17 @@ def _reconsidered(
     return found
 
 
-def _bursts(found: list[Found]) -> list[list[Found]]:
+def _bursts(found: Sequence[Found]) -> list[list[Found]]:
     """Put together the shots of each place that fired more than once."""
     by_place: dict[tuple[float, float, float], list[Found]] = {}
     for shot in found:
         by_place.setdefault(shot.place_m, []).append(shot)
     return [burst for burst in by_place.values() if len(burst) > 1]
+
+
+def _automatic(shots: Sequence[Found]) -> bool:
+    """Say whether some place fired often."""
+    return any(len(burst) >= BURST_SHOTS for burst in _bursts(shots))
 
 
 def _crowd_nats(window: Window, found: list[Found]) -> float:
