@@ -425,7 +425,7 @@ def _follow_nats(window: Window, thetas: Floats, surplus: Floats) -> Floats:
     share = (np.pi * reach_m**2 / window.area_m2).clip(max=1.0)
     own = near[good].sum()
     same = max(1.0 - float(share[good][along[good]].sum()) / own, 0.0) if own else 0.0
-    return np.log1p(same * (near / (2.0 * share)).sum(axis=1))
+    return np.asarray(np.log1p(same * (near / (2.0 * share)).sum(axis=1)))
 
 
 def _apart_m(window: Window) -> float:
