@@ -25,6 +25,7 @@ from agls.messages import NS_PER_S, Block, Sign
 SILENCE = 1e-12  # mean square below which a level would mean nothing: -120 dB re full scale
 CLIPPED = 0.985  # an 8-bit recording's full scale is 127/128
 LEAST_CLIPPED = 0.999 * CLIPPED**2  # sum of squares without which no sample can be at full scale
+BLOCKS_COUNT = 30_000  # ten minutes: while the broker is away no heartbeat takes what was heard
 DEAF_NS = 1_750_000_000  # told within 2 s, in turns of a quarter of a second
 QUARTER_NS = 900 * NS_PER_S
 DAY_COUNT, ENOUGH_COUNT = 96, 48  # quarters of an hour that a day has, and that are needed to know one
@@ -157,7 +158,7 @@ class Hearing:
 
     def __init__(self, full_scale_db_spl: float, now_ns: int = 0) -> None:
         self._full_scale_db_spl = full_scale_db_spl
-        self._mean_squares: list[float] = []
+        self._mean_squares: deque[float] = deque(maxlen=BLOCKS_COUNT)
         self._frames = self._clipped = 0
         self._last = (self._db(0.0), self._db(0.0), 0.0)
         self._live_ns = now_ns  # when something was last heard that was not constant

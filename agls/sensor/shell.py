@@ -354,9 +354,10 @@ class NodeShell:
         if block.samples.size:
             self._put(self._node.feed(block))
         # A quiet node has hardly anything to say: what it looks up each time costs more than hearing.
-        if is_due or self._beat_ns <= now_ns or len(self._outbox):
-            self._exchanged_ns = now_ns
+        if is_due or len(self._outbox):
             self._exchange(wait_s=0.0)
+        if is_due:
+            self._exchanged_ns = now_ns
 
     def _tell_state(self, block: Block, is_deaf: bool) -> None:
         """Say in a line how it goes, when it goes otherwise than before."""
