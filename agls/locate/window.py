@@ -163,6 +163,18 @@ class Window:
         """
         return 1.0 + 3.0 * self.speed_m_s * self.pick_s
 
+    @property
+    def area_m2(self) -> float:
+        """Where shots are asked for: among the sensors and around them [m2].
+
+        Returns
+        -------
+        float
+            Area.
+        """
+        x_m, y_m = np.ptp(self.array.positions_m[:, :2], axis=0) + 2 * MARGIN_M
+        return float(x_m * y_m)
+
     @cached_property
     def hearing(self) -> tuple[Floats, Floats, float]:
         """The tables of how likely a shot is heard, by distance.
@@ -233,9 +245,8 @@ class Window:
         float
             What each must bring [nats].
         """
-        x_m, y_m = np.ptp(self.array.positions_m[:, :2], axis=0) + 2 * MARGIN_M
         resolution_m = self.speed_m_s * self.sigma_s
-        place = math.log(float(x_m * y_m) / (2 * math.pi * resolution_m**2))
+        place = math.log(self.area_m2 / (2 * math.pi * resolution_m**2))
         moment = math.log(BURST_S / (ORIGIN_SIGMAS * self.sigma_s * shots))
         return moment + (max(place, 0.0) + self.doubt_nats) / shots
 

@@ -112,6 +112,17 @@ def test_a_shooter_who_moves_is_followed(speed_m_s: float) -> None:
     assert score(heard, 8, groups(positions, heard)) == (8, 0)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_shooter_on_foot_among_echoes_is_no_burst_from_one_place(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positions = square(8, 1000.0, rng)
+    shots = [(0.5 * k + rng.normal(0, 0.01), 400.0 + k, 500.0 + k) for k in range(20)]
+    heard = hear(positions, shots, rng, p_detect=0.9, echo=0.3)
+    right, wrong = score(heard, len(shots), groups(positions, heard))
+    assert right >= 19
+    assert wrong <= 1
+
+
 @pytest.mark.parametrize(("side_m", "sigma_s"), [(8.0, 2e-5), (12_000.0, 0.004)], ids=["a room", "hills"])
 def test_a_room_and_hills_are_searched_with_settings_alone(side_m: float, sigma_s: float) -> None:
     rng = np.random.default_rng(4)
