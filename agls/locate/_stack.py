@@ -13,6 +13,8 @@ from agls.locate._kernels import Floats
 from agls.locate._search import Bools, Ints, flight_s
 from agls.locate.jit import kernel
 
+ALIGN_SWEEPS = 6  # after which hardly a delay moves
+
 
 @kernel
 def delay_histograms(
@@ -195,3 +197,88 @@ def climb(
         size *= 0.5
         wind *= 0.5
     return best
+
+
+@kernel
+def align(
+    first: int, second: int, lag: int, counts: Floats, chance: Floats, longest: Ints, half: int, lags: Ints,
+) -> float:  # fmt: skip
+    """Find the delays of all sensors that go best with one delay between two of them, whatever place or air makes them.
+
+    Sensors are added one by one, each at the delay that stacks up most with those before it; then each is looked at
+    again beside all others, until none moves.
+
+    Parameters
+    ----------
+    first, second : int
+        Two sensors.
+    lag : int
+        Delay of the second after the first [bins].
+    counts, chance
+        As in `delay_histograms`.
+    longest : numpy.ndarray, shape (m, m)
+        The longest delay there can be between two sensors [bins].
+    half : int
+        How many bins to either side count as near.
+    lags : numpy.ndarray, shape (m,)
+        Receives the delays after the first sensor [bins].
+
+    Returns
+    -------
+    float
+        The stack.
+    """
+    m = lags.size
+    known = np.zeros(m, dtype=np.bool_)
+    heights = np.empty(counts.shape[1])
+    lags[first], lags[second] = 0, lag
+    known[first] = known[second] = True
+    total = 0.0
+    for sweep in range(ALIGN_SWEEPS):
+        moved = False
+        total = 0.0
+        for k in range(m):
+            if sweep == 0 and known[k]:
+                continue
+            known[k] = False
+            at, height = _best_lag(k, lags, known, counts, chance, longest, half, heights)
+            moved = moved or sweep == 0 or at != lags[k]
+            lags[k] = at
+            known[k] = True
+            total += height
+        if not moved:
+            break
+    return 0.5 * total
+
+
+@kernel
+def _best_lag(
+    k: int, lags: Ints, known: Bools, counts: Floats, chance: Floats, longest: Ints, half: int, heights: Floats
+) -> tuple[int, float]:
+    """Find the delay at which a sensor's picks stack up most with those of others at theirs."""
+    m = lags.size
+    bins = counts.shape[1] - 1
+    middle = bins // 2
+    low, high = -(2**30), 2**30
+    for j in range(m):
+        if known[j]:
+            low, high = max(low, lags[j] - longest[j, k]), min(high, lags[j] + longest[j, k])
+    # Where some of the others contradict each other, nothing is possible beside all of them.
+    if high < low:
+        return lags[k], 0.0
+    span = high - low + 1
+    heights[:span] = 0.0
+    for j in range(m):
+        if not known[j]:
+            continue
+        i, o = min(j, k), max(j, k)
+        row = i * (2 * m - i - 1) // 2 + o - i - 1
+        expected = chance[row] * (2 * half + 1)
+        for n in range(span):
+            apart = low + n - lags[j]
+            at = (apart if k == o else -apart) + middle
+            a, b = max(at - half, 0), min(at + half + 1, bins)
+            if b > a:
+                heights[n] += (counts[row, b] - counts[row, a] - expected) / (1.0 + expected)
+    best = int(np.argmax(heights[:span]))
+    return low + best, heights[best]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from agls.locate._kernels import Floats
 from agls.locate.choose import BURST_SHOTS, choose, share_out
 from agls.locate.picks import Array, Found
 from agls.locate.places import Place, pool
+from agls.locate.solve import Air, Height, Solution, solve
 from agls.locate.window import MARGIN_M, Window
 
 STACK_FLIGHT = 5.0  # sounds in flight from which no shot stands out alone
@@ -26,11 +27,10 @@ GRID_COUNT = 150_000  # places that are looked at in a fraction of a second
 PEAKS, PEAK_CELLS = 10, 3_000  # peaks that are tried, among so many of the highest places
 GRID_STEP = 1.2  # of what arrivals resolve: no peak falls between
 PEAK_STEPS, PEAK_M = 4.0, 12.0  # two peaks nearer than this are one
-AIR_GRID_COUNT = 30_000  # places looked at in each air there may be
 # The air is searched where not knowing it blurs a second's delay more than so many sigmas.
 BLUR_S, AIR_SIGMAS = 1.0, 2.0
-AIR_STEP_M_S, AIR_REACH = 2.2, 2.2  # in such steps, so many standard deviations far
-AIR_TOPS, AIR_FOUND_M_S = 12, 1.0  # so many of the airs are looked at closely; the one found is that sure
+PAIR_PEAKS, PATTERNS = 3, 12  # peaks of a pair that are followed up, as rounds of a burst make several; and patterns
+AIR_FOUND_M_S = 1.0  # the air found is that sure
 NARROW_BINS = 2.0  # a bin is a standard deviation of a pair over two: from the top on, this wide
 WIND_STEP_M_S = 0.5  # first step in the air while climbing
 SLOWEST_SHARE = 0.95  # of the sound speed, with the wind against it
@@ -133,33 +133,70 @@ def _stacked(window: Window) -> list[Place]:
 
 
 def _in_likeliest_air(window: Window) -> Window:
-    """Choose, among the airs there may be, the one in which some place stands out most.
+    """Take the air in which the burst that explains most was fired, where not knowing it blurs delays more than sigma.
 
     Delays over an array bend by tens of milliseconds in a wind nobody reported: in the wrong air no place stands out.
     """
     sigma_c, sigma_w = window.precision[4] ** -0.5, window.precision[5] ** -0.5
     if math.hypot(sigma_c, sigma_w) * BLUR_S < AIR_SIGMAS * window.speed_m_s * window.sigma_s:
         return window
-    counts, chance, bin_s = _histograms(window)
-    xs, ys, zs, step_m = _grid(window.array, window.speed_m_s * window.sigma_s, AIR_GRID_COUNT)
-    wide = np.full(len(chance), np.round((1.4 * window.sigma_s + 0.4 * step_m / window.speed_m_s) / bin_s))
-    heights = np.empty(len(xs))
-    tops: list[tuple[float, int, Floats]] = []
-    for air in _airs(window.mean, sigma_c, sigma_w):
-        c, u, v = air.tolist()
-        _stack.coarse_map(xs, ys, zs, c, u, v, *window.array.columns_m, counts, chance, bin_s, wide, heights)
-        top = int(np.argmax(heights))
-        tops.append((float(heights[top]), top, air))
-    tops.sort(key=lambda one: -one[0])
-    # Maps as coarse as these only suggest: what stands out most once place and air have found each other is it.
-    climbed = [
-        _climbed(window, np.array([xs[top], ys[top], 0.0, zs[top], *air]), step_m, counts, chance, bin_s)
-        for _, top, air in tops[:AIR_TOPS]
-    ]
-    _, theta = max(climbed, key=lambda one: one[0])
+    best: Place | None = None
+    for theta in _in_any_air(window):
+        place = pool(window, theta)
+        if place is not None and len(place.origins) >= BURST_SHOTS and (best is None or place.worth > best.worth):
+            best = place
+    if best is None:
+        return window
     precision = window.precision.copy()
     precision[4:] = np.maximum(precision[4:], AIR_FOUND_M_S**-2)
-    return replace(window, mean=np.concatenate([window.mean[:4], theta[4:]]), precision=precision)
+    return replace(window, mean=np.concatenate([window.mean[:4], best.theta[4:]]), precision=precision)
+
+
+def _in_any_air(window: Window) -> list[Floats]:
+    """Propose places of bursts, each with its air: first the delays that go together, then what makes such delays.
+
+    The highest peak of two sensors' delays is nearly always some burst's. The others' delays follow from it, as they
+    must go with both, and with each other: nothing need be known of place or air. Few patterns come of all peaks, and
+    each is located as if it were one shot, air and all.
+    """
+    counts, chance, bin_s = _histograms(window)
+    m, middle = len(window.array.near), (counts.shape[1] - 1) // 2
+    longest = np.ceil(_longest_s(window) / bin_s).astype(np.int64)
+    stacks: dict[tuple[int, ...], float] = {}
+    for row, (i, j) in enumerate(combinations(range(m), 2)):
+        for at in _pair_peaks(counts[row]):
+            lags = np.zeros(m, dtype=np.int64)
+            height = _stack.align(i, j, at - middle, counts, chance, longest, int(NARROW_BINS), lags)
+            stacks[tuple((lags - lags[0]).tolist())] = height
+    likely = sorted(stacks, key=lambda one: -stacks[one])[:PATTERNS]
+    return [theta for lags in likely for theta in _located(window, np.array(lags) * bin_s)]
+
+
+def _located(window: Window, delay: Floats) -> list[Floats]:
+    """Locate a pattern of delays as if it were one shot; nothing where that is not possible."""
+    mean = window.mean_at(window.mean)
+    sigma_z, sigma_c, sigma_w = (window.precision[3:6] ** -0.5).tolist()
+    air = Air(float(mean[4]), float(mean[5]), float(mean[6]), sigma_c, sigma_w)
+    positions = np.column_stack(window.array.columns_m)
+    found = solve(positions, delay, np.full(len(delay), window.sigma_s), air, Height(float(mean[3]), sigma_z))
+    if not isinstance(found, Solution):
+        return []
+    moved = found.air
+    return [
+        np.array([found.x_m, found.y_m, 0.0, found.z_m, moved.sound_speed_m_s, moved.east_m_s, moved.north_m_s])
+    ]  # fmt: skip
+
+
+def _pair_peaks(counts: Floats) -> list[int]:
+    """Pick the delays between two sensors that stand out most, as bins."""
+    width = 2 * int(NARROW_BINS) + 1
+    near = counts[width:] - counts[:-width]
+    peaks = []
+    for _ in range(PAIR_PEAKS):
+        best = int(np.argmax(near))
+        peaks.append(best + int(NARROW_BINS))
+        near[max(best - width, 0) : best + width + 1] = 0.0
+    return peaks
 
 
 def _climbed(
@@ -174,22 +211,17 @@ def _climbed(
     return height, theta
 
 
-def _airs(mean: Floats, sigma_c: float, sigma_w: float) -> list[Floats]:
-    """List the airs there may be, in steps that bend delays by less than is forgiven."""
-    far = AIR_REACH * sigma_w
-    steps = np.arange(-math.floor(far / AIR_STEP_M_S), math.floor(far / AIR_STEP_M_S) + 1) * AIR_STEP_M_S
-    speeds = [0.0, -1.2 * sigma_c, 1.2 * sigma_c] if sigma_c > AIR_STEP_M_S else [0.0]
-    return [
-        mean[4:] + np.array([c, u, v]) for c in speeds for u in steps for v in steps if math.hypot(u, v) <= far + 1e-9
-    ]
+def _longest_s(window: Window) -> Floats:
+    """Bound the delays between every two sensors [s]."""
+    px, py, _ = window.array.columns_m
+    apart = np.hypot(px[:, None] - px, py[:, None] - py)
+    return np.asarray(apart / (SLOWEST_SHARE * window.speed_m_s) + 4 * window.sigma_s + np.eye(len(px)))
 
 
 def _histograms(window: Window) -> tuple[Floats, Floats, float]:
     """Count the delays between all pairs of sensors; say how many there are by chance, and how wide a bin is [s]."""
-    px, py, _ = window.array.columns_m
-    m = len(px)
-    apart = np.hypot(px[:, None] - px, py[:, None] - py)
-    longest = apart / (SLOWEST_SHARE * window.speed_m_s) + 4 * window.sigma_s + np.eye(m)
+    longest = _longest_s(window)
+    m = len(longest)
     bin_s = window.sigma_s / math.sqrt(2.0)
     bins = 2 * int(longest.max() / bin_s) + 3
     counts, chance = np.empty((m * (m - 1) // 2, bins + 1)), np.empty(m * (m - 1) // 2)
