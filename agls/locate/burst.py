@@ -9,30 +9,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import chain, combinations
+from itertools import chain
 
 import numpy as np
 
 from agls.locate import _search, _stack
 from agls.locate._kernels import Floats
+from agls.locate._search import Ints
 from agls.locate.choose import BURST_SHOTS, choose, share_out
-from agls.locate.picks import Array, Found
+from agls.locate.picks import Found
 from agls.locate.places import Place, pool
 from agls.locate.solve import Air, Height, Solution, solve
-from agls.locate.window import MARGIN_M, Window
+from agls.locate.window import Window
 
 STACK_FLIGHT = 5.0  # sounds in flight from which no shot stands out alone
 STACKS = 8  # bursts looked for at most
-GRID_COUNT = 150_000  # places that are looked at in a fraction of a second
-PEAKS, PEAK_CELLS = 10, 3_000  # peaks that are tried, among so many of the highest places
-GRID_STEP = 1.2  # of what arrivals resolve: no peak falls between
-PEAK_STEPS, PEAK_M = 4.0, 12.0  # two peaks nearer than this are one
 # The air is searched where not knowing it blurs a second's delay more than so many sigmas.
 BLUR_S, AIR_SIGMAS = 1.0, 2.0
-PAIR_PEAKS, PATTERNS = 3, 12  # peaks of a pair that are followed up, as rounds of a burst make several; and patterns
+# A burst's rounds put peaks beside the highest, too: so many of each pair are looked at, and so many patterns in all.
+PAIR_PEAKS, PATTERNS = 3, 12
+NEAR_BINS = 2  # a bin is a standard deviation of a pair over two: from the top of a peak on, this wide
+PEAK_BINS = 3 * NEAR_BINS  # two peaks nearer than this are one
+HEARD_SHARE = 0.33  # of what the sensor that heard a burst best adds to its stack; those that add less did not hear it
 AIR_FOUND_M_S = 1.0  # the air found is that sure
-NARROW_BINS = 2.0  # a bin is a standard deviation of a pair over two: from the top on, this wide
-WIND_STEP_M_S = 0.5  # first step in the air while climbing
 SLOWEST_SHARE = 0.95  # of the sound speed, with the wind against it
 
 
@@ -57,7 +56,7 @@ def find_bursts(window: Window, known: list[Found]) -> tuple[list[Found], Window
     places: list[Place] = []
     shots: list[list[Found]] = []
     for _ in range(STACKS):
-        stacked = [place for place in _stacked(window) if len(place.origins) >= BURST_SHOTS]
+        stacked = _stacked(window)
         if not stacked:
             break
         place = max(stacked, key=lambda place: place.worth)
@@ -112,24 +111,11 @@ def in_flight(window: Window) -> float:
 
 
 def _stacked(window: Window) -> list[Place]:
-    """Propose the places of bursts: where the delays between all pairs of sensors stack up."""
+    """Propose the places of bursts: those that the delays between all pairs of sensors stack up for."""
     if in_flight(window) < STACK_FLIGHT:
         return []
-    sensors, speed, sigma_s = window.array.columns_m, window.speed_m_s, window.sigma_s
-    counts, chance, bin_s = _histograms(window)
-    xs, ys, zs, step_m = _grid(window.array, speed * sigma_s)
-    wide = np.full(len(chance), np.round((1.4 * sigma_s + 0.4 * step_m / speed) / bin_s))
-    heights = np.empty(len(xs))
-    c, u, v = window.mean[4:].tolist()
-    _stack.coarse_map(xs, ys, zs, c, u, v, *sensors, counts, chance, bin_s, wide, heights)
-    places: list[Place] = []
-    for i in _peaks(xs, ys, heights, max(PEAK_STEPS * step_m, PEAK_M)):
-        theta = window.mean.copy()
-        theta[0], theta[1], theta[3] = xs[i], ys[i], zs[i]
-        _climbed(window, theta, step_m, counts, chance, bin_s)
-        place = pool(window, theta)
-        places += [place] if place is not None else []
-    return places
+    places = [pool(window, theta) for theta in _proposed(window)]
+    return [place for place in places if place is not None and len(place.origins) >= BURST_SHOTS]
 
 
 def _in_likeliest_air(window: Window) -> Window:
@@ -140,11 +126,7 @@ def _in_likeliest_air(window: Window) -> Window:
     sigma_c, sigma_w = window.precision[4] ** -0.5, window.precision[5] ** -0.5
     if math.hypot(sigma_c, sigma_w) * BLUR_S < AIR_SIGMAS * window.speed_m_s * window.sigma_s:
         return window
-    best: Place | None = None
-    for theta in _in_any_air(window):
-        place = pool(window, theta)
-        if place is not None and len(place.origins) >= BURST_SHOTS and (best is None or place.worth > best.worth):
-            best = place
+    best = max(_stacked(window), key=lambda place: place.worth, default=None)
     if best is None:
         return window
     precision = window.precision.copy()
@@ -152,33 +134,50 @@ def _in_likeliest_air(window: Window) -> Window:
     return replace(window, mean=np.concatenate([window.mean[:4], best.theta[4:]]), precision=precision)
 
 
-def _in_any_air(window: Window) -> list[Floats]:
+def _proposed(window: Window) -> list[Floats]:
     """Propose places of bursts, each with its air: first the delays that go together, then what makes such delays.
 
     The highest peak of two sensors' delays is nearly always some burst's. The others' delays follow from it, as they
-    must go with both, and with each other: nothing need be known of place or air. Few patterns come of all peaks, and
-    each is located as if it were one shot, air and all.
+    must go with both and with each other: nothing need be known of place or air. Each pattern of delays is located as
+    if it were one shot, air and all.
     """
-    counts, chance, bin_s = _histograms(window)
-    m, middle = len(window.array.near), (counts.shape[1] - 1) // 2
-    longest = np.ceil(_longest_s(window) / bin_s).astype(np.int64)
-    stacks: dict[tuple[int, ...], float] = {}
-    for row, (i, j) in enumerate(combinations(range(m), 2)):
-        for at in _pair_peaks(counts[row]):
-            lags = np.zeros(m, dtype=np.int64)
-            height = _stack.align(i, j, at - middle, counts, chance, longest, int(NARROW_BINS), lags)
-            stacks[tuple((lags - lags[0]).tolist())] = height
-    likely = sorted(stacks, key=lambda one: -stacks[one])[:PATTERNS]
-    return [theta for lags in likely for theta in _located(window, np.array(lags) * bin_s)]
+    near, longest, bin_s = _nearness(window)
+    m, middle = len(longest), near.shape[1] // 2
+    first, second = np.triu_indices(m, 1)
+    thetas: list[Floats] = []
+    patterns = np.empty((0, m), dtype=np.int64)
+    for row, at in _peaks(near):
+        i, j, lag = int(first[row]), int(second[row]), at - middle
+        if (np.abs(patterns[:, j] - patterns[:, i] - lag) <= NEAR_BINS).any():
+            continue  # it has been followed up with another pair
+        lags, heights = np.zeros(m, dtype=np.int64), np.zeros(m)
+        _stack.align(i, j, lag, near, longest, lags, heights)
+        patterns = np.vstack([patterns, lags])
+        thetas += _located(window, np.flatnonzero(heights > HEARD_SHARE * heights.max()), lags * bin_s)
+        if len(patterns) == PATTERNS:
+            break
+    return thetas
 
 
-def _located(window: Window, delay: Floats) -> list[Floats]:
+def _peaks(near: Floats) -> list[tuple[int, int]]:
+    """Pick the delays between two sensors that stand out most, as rows and bins, highest first."""
+    left = near.copy()
+    rows, found = np.arange(len(left)), []
+    for _ in range(PAIR_PEAKS):
+        best = left.argmax(axis=1)
+        found += list(zip((-left[rows, best]).tolist(), rows.tolist(), best.tolist(), strict=True))
+        for row, at in enumerate(best.tolist()):
+            left[row, max(at - PEAK_BINS, 0) : at + PEAK_BINS + 1] = -np.inf
+    return [(row, at) for _, row, at in sorted(found)]
+
+
+def _located(window: Window, heard: Ints, delay: Floats) -> list[Floats]:
     """Locate a pattern of delays as if it were one shot; nothing where that is not possible."""
     mean = window.mean_at(window.mean)
     sigma_z, sigma_c, sigma_w = (window.precision[3:6] ** -0.5).tolist()
     air = Air(float(mean[4]), float(mean[5]), float(mean[6]), sigma_c, sigma_w)
-    positions = np.column_stack(window.array.columns_m)
-    found = solve(positions, delay, np.full(len(delay), window.sigma_s), air, Height(float(mean[3]), sigma_z))
+    positions, sigma_s = np.column_stack(window.array.columns_m)[heard], np.full(len(heard), window.sigma_s)
+    found = solve(positions, delay[heard], sigma_s, air, Height(float(mean[3]), sigma_z))
     if not isinstance(found, Solution):
         return []
     moved = found.air
@@ -187,63 +186,17 @@ def _located(window: Window, delay: Floats) -> list[Floats]:
     ]  # fmt: skip
 
 
-def _pair_peaks(counts: Floats) -> list[int]:
-    """Pick the delays between two sensors that stand out most, as bins."""
-    width = 2 * int(NARROW_BINS) + 1
-    near = counts[width:] - counts[:-width]
-    peaks = []
-    for _ in range(PAIR_PEAKS):
-        best = int(np.argmax(near))
-        peaks.append(best + int(NARROW_BINS))
-        near[max(best - width, 0) : best + width + 1] = 0.0
-    return peaks
-
-
-def _climbed(
-    window: Window, theta: Floats, step_m: float, counts: Floats, chance: Floats, bin_s: float
-) -> tuple[float, Floats]:
-    """Climb from a peak of a map to where delays stack up most, place and air together."""
-    narrow = np.full(len(chance), NARROW_BINS)
-    height = _stack.climb(
-        theta, step_m / 2, WIND_STEP_M_S, *window.array.columns_m, counts, chance, bin_s, narrow, window.mean,
-        window.precision,
-    )  # fmt: skip
-    return height, theta
-
-
-def _longest_s(window: Window) -> Floats:
-    """Bound the delays between every two sensors [s]."""
+def _nearness(window: Window) -> tuple[Floats, Ints, float]:
+    """Say what each pair of sensors adds to a stack at each delay, the longest delays, and how wide a bin is [s]."""
     px, py, _ = window.array.columns_m
+    m = len(px)
     apart = np.hypot(px[:, None] - px, py[:, None] - py)
-    return np.asarray(apart / (SLOWEST_SHARE * window.speed_m_s) + 4 * window.sigma_s + np.eye(len(px)))
-
-
-def _histograms(window: Window) -> tuple[Floats, Floats, float]:
-    """Count the delays between all pairs of sensors; say how many there are by chance, and how wide a bin is [s]."""
-    longest = _longest_s(window)
-    m = len(longest)
+    longest_s = apart / (SLOWEST_SHARE * window.speed_m_s) + 4 * window.sigma_s + np.eye(m)
     bin_s = window.sigma_s / math.sqrt(2.0)
-    bins = 2 * int(longest.max() / bin_s) + 3
+    longest = np.ceil(longest_s / bin_s).astype(np.int64)
+    width = 2 * NEAR_BINS + 1
+    bins = 2 * (int(longest.max()) + NEAR_BINS) + 3
     counts, chance = np.empty((m * (m - 1) // 2, bins + 1)), np.empty(m * (m - 1) // 2)
-    _stack.delay_histograms(window.start, window.t, window.taken, longest, bin_s, bins, counts, chance)
-    return counts, chance, bin_s
-
-
-def _grid(array: Array, resolution_m: float, cells: int = GRID_COUNT) -> tuple[Floats, Floats, Floats, float]:
-    """Lay a grid over the sensors and their surroundings, as fine as the arrivals resolve and the machine can bear."""
-    flat = array.positions_m[:, :2] - array.middle_m[:2]
-    low, high = flat.min(axis=0) - MARGIN_M / 2, flat.max(axis=0) + MARGIN_M / 2
-    step_m = max(GRID_STEP * resolution_m, math.sqrt(float(np.prod(high - low)) / cells))
-    xs, ys = (axis.ravel() for axis in np.meshgrid(*(np.arange(a, b, step_m) for a, b in zip(low, high, strict=True))))
-    return xs, ys, np.full(len(xs), float(array.near_height_m.mean())), step_m
-
-
-def _peaks(xs: Floats, ys: Floats, heights: Floats, apart_m: float) -> list[int]:
-    """Pick the highest places, none near a higher one."""
-    peaks: list[int] = []
-    for i in np.argsort(-heights, kind="stable")[:PEAK_CELLS]:
-        if all(math.hypot(xs[i] - xs[j], ys[i] - ys[j]) > apart_m for j in peaks):
-            peaks.append(int(i))
-        if len(peaks) == PEAKS:
-            break
-    return peaks
+    _stack.delay_histograms(window.start, window.t, window.taken, longest_s, bin_s, bins, counts, chance)
+    expected = chance[:, None] * width
+    return (counts[:, width:] - counts[:, :-width] - expected) / (1.0 + expected), longest, bin_s
