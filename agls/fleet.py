@@ -13,6 +13,7 @@ remarks are what somebody should see to before it becomes a reason.
     backlog         what it hears comes late: more than `BACKLOG_COUNT` detections wait there
     level_drop      it is much quieter there than it has ever been: covered, or cut
     moved           its receiver says that it stands elsewhere
+    other_node      its file is another node's: it speaks under a name that is not its own
 
     remark          throttled, disk_full, clipping, behind (some detections wait)
 
@@ -41,7 +42,7 @@ MISSED_COUNT = 3  # heartbeats
 MAX_SIGMA_S = 0.010
 BACKLOG_COUNT, BEHIND_COUNT = 100, 10
 CLIPPING_SHARE = 0.001
-REASON_SIGNS = ("deaf", "level_drop", "moved")
+REASON_SIGNS = ("deaf", "level_drop", "moved", "other_node")
 # Of a handgun: level at 1 m, decline a decade of distance, scatter; and the noise where a node says nothing of it.
 LEVEL_DB, DECADE_DB, SCATTER_DB, NOISE_DB = 164.0, 31.0, 11.0, 57.0
 QUIETEST_DB = 30.0  # nowhere in a city is it quieter: a node that says so is not calibrated

@@ -348,3 +348,15 @@ def test_a_seq_set_never_has_more_runs_than_allowed(numbers):
         if compact.has_room_for(number):
             compact.add(number)
         assert len(compact.first) == len(compact.past) <= 3
+
+
+def test_a_sound_told_early_and_then_let_go_of_is_no_lost_one():
+    stage = Intake(SITE)
+    stage.feed(detection(0), NOW_NS)
+    stage.feed(detection(1, stage="preliminary"), NOW_NS)
+    stage.feed(detection(3), NOW_NS)
+    assert (stage.lost, stage.unjudged) == (0, 0)  # its final may still come
+    stage.feed(heartbeat(upcoming=4, oldest=4), NOW_NS)
+    assert (stage.lost, stage.unjudged) == (1, 1)
+    stage.feed(detection(1), NOW_NS)
+    assert (stage.lost, stage.unjudged) == (1, 0)

@@ -107,6 +107,18 @@ class CardSource:
         self._opened_count = 0
         self._pause_s = FIRST_PAUSE_S
         self._done: Counter[str] = Counter()
+        self._trouble = "no card was opened yet"
+
+    @property
+    def trouble(self) -> str:
+        """Say why nothing is heard.
+
+        Returns
+        -------
+        str
+            For a person; empty while something is.
+        """
+        return self._trouble
 
     @property
     def counts(self) -> Counter[str]:
@@ -132,8 +144,9 @@ class CardSource:
         while not self._closed.is_set():
             try:
                 stream = self._open_card()
-            except OSError:
+            except OSError as error:
                 self._done["card.absent"] += 1
+                self._trouble = str(error)
             else:
                 self._done["card.reopened"] += self._opened_count > 0
                 self._opened_count += 1
@@ -170,10 +183,14 @@ class CardSource:
                     self.clock.tell(stream.sync())
                 if self._watch_still and watch.still_s > STILL_S:
                     self._done["card.silent" if watch.value == 0 else "card.stuck"] += 1
+                    self._trouble = (
+                        "it gives nothing but zeros" if watch.value == 0 else "it gives one and the same value"
+                    )
                     return
                 if watch.heard:
-                    self._pause_s = FIRST_PAUSE_S
+                    self._pause_s, self._trouble = FIRST_PAUSE_S, ""
             self._done["card.gone"] += 1
+            self._trouble = "it gives no samples any more"
         finally:
             if isinstance(callbacks, Generator):
                 callbacks.close()

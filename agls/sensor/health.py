@@ -11,10 +11,10 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, get_args
 
 import msgspec
 import numpy as np
@@ -281,10 +281,12 @@ class Standing:
     ----------
     known : str, optional
         What `text` said before a restart.
+    surveyed : tuple of float, optional
+        Latitude and longitude where it was surveyed to stand [deg]; that is known from the start.
     """
 
-    def __init__(self, known: str = "") -> None:
-        place = _numbers(known)
+    def __init__(self, known: str = "", surveyed: tuple[float, float] | None = None) -> None:
+        place = surveyed or _numbers(known)
         self._home: tuple[float, float] | None = (place[0], place[1]) if len(place) == 2 else None
         self._fixes: deque[Fix] = deque(maxlen=FIX_COUNT)
 
@@ -329,11 +331,8 @@ class Standing:
         """
         if not self._home or len(self._fixes) < FIX_COUNT:
             return False
-        here, sigma_m = self._middle(), max(fix.sigma_m for fix in self._fixes)
-        north_m = math.radians(here[0] - self._home[0]) * EARTH_M
-        turn_deg = (here[1] - self._home[1] + 180) % 360 - 180
-        east_m = math.radians(turn_deg) * EARTH_M * math.cos(math.radians(self._home[0]))
-        return math.hypot(north_m, east_m) > max(MOVED_M, MOVED_SIGMAS * sigma_m)
+        sigma_m = max(fix.sigma_m for fix in self._fixes)
+        return distance_m(Fix(*self._middle(), sigma_m), *self._home) > max(MOVED_M, MOVED_SIGMAS * sigma_m)
 
     def _middle(self) -> tuple[float, float]:
         """Give the median of the last fixes: one that jumped moves nothing."""
@@ -342,6 +341,26 @@ class Standing:
         latitudes_deg = sorted(fix.latitude_deg for fix in self._fixes)
         middle = len(self._fixes) // 2
         return latitudes_deg[middle], first_deg + turns_deg[middle]
+
+
+def distance_m(fix: Fix, latitude_deg: float, longitude_deg: float) -> float:
+    """Say how far a fix is from a place, level.
+
+    Parameters
+    ----------
+    fix : Fix
+        The fix.
+    latitude_deg, longitude_deg : float
+        The place, WGS 84.
+
+    Returns
+    -------
+    float
+        Metres.
+    """
+    north_m = math.radians(fix.latitude_deg - latitude_deg) * EARTH_M
+    turn_deg = (fix.longitude_deg - longitude_deg + 180) % 360 - 180
+    return math.hypot(north_m, math.radians(turn_deg) * EARTH_M * math.cos(math.radians(latitude_deg)))
 
 
 def _numbers(text: str) -> list[float]:
@@ -382,6 +401,8 @@ class Health:
         The time, of a clock that only goes forward.
     microphone : str, optional
         Which one; another has other levels.
+    surveyed : tuple of float, optional
+        Latitude and longitude where the node was surveyed to stand [deg].
     """
 
     def __init__(
@@ -392,20 +413,23 @@ class Health:
         remember: Callable[[str, str], None],
         now_ns: int,
         microphone: str = "",
+        surveyed: tuple[float, float] | None = None,
     ) -> None:
         self.hearing = Hearing(full_scale_db_spl, now_ns)
         self._sense, self._remember = sense, remember
         self._levels_name = f"levels of {microphone or 'the microphone'} at {full_scale_db_spl:g} dB"
         self._levels = DayLevels(recall(self._levels_name))
-        self._standing = Standing(recall("standing"))
+        self._standing = Standing(recall("standing"), surveyed)
 
-    def beat(self, now_ns: int) -> Account:
+    def beat(self, now_ns: int, known: Collection[Sign] = ()) -> Account:
         """Say how the node is, as fields of a `Heartbeat`.
 
         Parameters
         ----------
         now_ns : int
             The time.
+        known : collection of Sign, optional
+            What others have noticed.
 
         Returns
         -------
@@ -436,5 +460,5 @@ class Health:
             pps_age_s=machine.pps_age_s,
             temperature_c=machine.temperature_c,
             disk_free_bytes=free_bytes,
-            signs=tuple(name for name, stands in signs.items() if stands),
+            signs=tuple(name for name in get_args(Sign) if signs.get(name) or name in known),
         )
