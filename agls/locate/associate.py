@@ -106,7 +106,7 @@ class Associator:
         self.by_key: dict[Key, Held] = {}
         self.early: dict[Key, Held] = {}  # not judged yet
         self.past: list[Group] = []
-        self.past_rounds: list[tuple[UtcNs, Round]] = []  # those of them that no bullet helped to locate, as heard last
+        self.past_rounds: list[tuple[int, Round]] = []  # those of them that no bullet helped to locate, as heard last
         self.idle = Idle.at_first(len(ids))
         self.idle_until_ns: int | None = None
         self.told: list[_Told] = []

@@ -153,7 +153,8 @@ def _proposed(window: Window) -> list[Floats]:
         lags, heights = np.zeros(m, dtype=np.int64), np.zeros(m)
         _stack.align(i, j, lag, near, longest, lags, heights)
         patterns = np.vstack([patterns, lags])
-        thetas += _located(window, np.flatnonzero(heights > HEARD_SHARE * heights.max()), lags * bin_s)
+        delay_s: Floats = lags.astype(np.float64) * bin_s
+        thetas += _located(window, np.flatnonzero(heights > HEARD_SHARE * heights.max()), delay_s)
         if len(patterns) == PATTERNS:
             break
     return thetas
