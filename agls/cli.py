@@ -254,6 +254,9 @@ def _hub(arguments: argparse.Namespace) -> int:
 def _console_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, metavar="SITE.toml", help="see `agls config example site`")
     parser.add_argument("--port", type=_port, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the hub's folder, to speak of the incidents kept there"
+    )
 
 
 def _console(arguments: argparse.Namespace) -> int:
@@ -262,7 +265,7 @@ def _console(arguments: argparse.Namespace) -> int:
 
     site = load_site(arguments.site)
     with stop_on_signal() as stop:
-        run_console(site, arguments.port, stop)
+        run_console(site, arguments.port, stop, arguments.out)
     return DONE
 
 

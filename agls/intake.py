@@ -40,6 +40,25 @@ LAST_ASK_NS = 60 * NS_PER_S
 ASK_UNTIL_NS = 3600 * NS_PER_S
 
 
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What of a node's numbers did not come.
+
+    Attributes
+    ----------
+    missing_count : int
+        Asked for more than once, and not here yet.
+    lost_count : int
+        Never to come: the node has them no more.
+    unjudged_count : int
+        Told early and then not judged: the node let go of them, or ended.
+    """
+
+    missing_count: int = 0
+    lost_count: int = 0
+    unjudged_count: int = 0
+
+
 class SeqSet:
     """A set of sequence numbers, kept as sorted disjoint runs, of bounded size.
 
@@ -191,6 +210,12 @@ class _Boot:
             for start, stop in zip(self.preliminaries.first, self.preliminaries.past, strict=True)
         )
 
+    def missing_count(self) -> int:
+        """Numbers that were asked for more than once: others may only be on their way."""
+        if self.ask_after_ns <= 2 * FIRST_ASK_NS:
+            return 0
+        return sum(past - first for first, past in self.finals.gaps(self.oldest, self.issued))
+
     def watch_gap(self, now_ns: int) -> None:
         """Set the clock for asking whenever the lowest gap has moved: something still arrives by itself."""
         gap = self.lowest_gap()
@@ -253,6 +278,23 @@ class Intake:
         """
         boots = (boot for boots in self._boots.values() for boot in boots.values())
         return self._unjudged_before + sum(boot.unjudged_count() for boot in boots)
+
+    def gaps(self) -> dict[str, Gaps]:
+        """Say of each sensor what of its numbers did not come.
+
+        Returns
+        -------
+        dict of str to Gaps
+            Over those of its boots that are remembered.
+        """
+        return {
+            sensor_id: Gaps(
+                sum(boot.missing_count() for boot in boots.values()),
+                sum(boot.lost_count() for boot in boots.values()),
+                sum(boot.unjudged_count() for boot in boots.values()),
+            )
+            for sensor_id, boots in self._boots.items()
+        }
 
     def feed(self, message: Inbound, received_ns: int) -> Inbound | Rejection:
         """Take in one message.

@@ -237,6 +237,22 @@ def test_what_a_node_writes_in_anothers_name_never_reaches_the_hub(town: Town) -
         line.close()
 
 
+def test_what_is_said_of_an_exercise_does_not_pass_a_live_broker(town: Town) -> None:
+    bundle = town.node("pole-1")
+    bundle.close()
+    exercise = msgspec.structs.replace(town.at(town.folder, "pole-1"), realm="exercise")
+    hub = connected(
+        msgspec.structs.replace(town.at(town.certs / "hub", "hub"), realm="exercise"), "x", *HUB_SUBSCRIPTIONS
+    )
+    with connected(exercise, "node") as node:
+        node.publish(detection(1))
+        until(lambda: node.outgoing_count == 0)
+    assert hub.take(0.2) == []
+    hub.close()
+    assert "topic read agls-exercise/v1/detection/+" in mosquitto.acl("exercise")
+    assert "agls/v1" not in mosquitto.acl("exercise")
+
+
 def test_a_node_hears_its_own_acknowledgements_alone(town: Town) -> None:
     hub = town.hub()
     node = town.node("pole-1")

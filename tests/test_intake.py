@@ -360,3 +360,19 @@ def test_a_sound_told_early_and_then_let_go_of_is_no_lost_one():
     assert (stage.lost, stage.unjudged) == (1, 1)
     stage.feed(detection(1), NOW_NS)
     assert (stage.lost, stage.unjudged) == (1, 0)
+
+
+def test_a_gap_shows_once_it_was_asked_for_twice_and_no_more_when_it_is_filled_or_lost():
+    stage = Intake(SITE)
+    for seq in (0, 2):
+        stage.feed(detection(seq), NOW_NS)
+    at_ns, shown = NOW_NS, []
+    for _ in range(3):
+        at_ns += 10 * S
+        shown.append(stage.gaps()["a"].missing_count)
+        stage.acks(at_ns)
+    assert shown == [0, 0, 1]
+    stage.feed(detection(1), at_ns)
+    assert stage.gaps()["a"] == intake.Gaps()
+    stage.feed(heartbeat(upcoming=9, oldest=5), at_ns)
+    assert stage.gaps() == {"a": intake.Gaps(lost_count=2), "b": intake.Gaps()}

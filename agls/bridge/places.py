@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -155,6 +156,38 @@ def metres_apart(one_deg: tuple[float, float], other_deg: tuple[float, float]) -
     """
     east_deg = (one_deg[1] - other_deg[1] + 180.0) % 360.0 - 180.0
     return M_PER_DEG * math.hypot(east_deg * math.cos(math.radians(one_deg[0])), one_deg[0] - other_deg[0])
+
+
+def moved_place(place: Place, latitude_deg: float, longitude_deg: float) -> Place:
+    """Say where a place is in the site's frame that is known on Earth alone, near one that is known in both.
+
+    Parameters
+    ----------
+    place : Place
+        Known in both.
+    latitude_deg, longitude_deg : float
+        Where the other one is.
+
+    Returns
+    -------
+    Place
+        The other one, at the same height.
+
+    Raises
+    ------
+    InputError
+        If the site has no place on Earth.
+    """
+    if place.latitude_deg is None or place.longitude_deg is None:
+        raise InputError("the site has no place on Earth, so a latitude and longitude cannot be placed in it")
+    east_deg = (longitude_deg - place.longitude_deg + 180.0) % 360.0 - 180.0
+    return msgspec.structs.replace(
+        place,
+        x_m=round(place.x_m + east_deg * M_PER_DEG * math.cos(math.radians(latitude_deg)), 3),
+        y_m=round(place.y_m + (latitude_deg - place.latitude_deg) * M_PER_DEG, 3),
+        latitude_deg=latitude_deg,
+        longitude_deg=longitude_deg,
+    )
 
 
 # ---------------------------------------------------------------------------------------------- reading GeoJSON

@@ -31,9 +31,8 @@ from agls.messages import (
 CAUTION = "unverified acoustic indication; not by itself grounds to stop a person"
 
 # One line that every format can hold: no control characters, no lone surrogates.
-Line: TypeAlias = Annotated[
-    str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]*(?!\n)$")
-]
+CLEAN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]*(?!\n)$"
+Line: TypeAlias = Annotated[str, Meta(max_length=500, pattern=CLEAN)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0)]
 Verdict: TypeAlias = Literal["probable", "possible", "withdrawn"]
 State: TypeAlias = Literal[

@@ -14,12 +14,12 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from msgspec import Meta
 
-from agls.config import Table, load_table
+from agls.config import Realm, Table, load_table
 from agls.deploy import mosquitto
 from agls.deploy.authority import PRIVATE, PUBLIC, Authority, Issued, found, issue, revocation_list, write
 from agls.errors import InputError
@@ -35,6 +35,7 @@ class SiteBroker(Table, frozen=True, kw_only=True):
     hosts: Annotated[tuple[str, ...], Meta(min_length=1)] = ("localhost",)
     bind: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8883
+    realm: Realm = "live"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def make_certs(out: Path, **changes: Any) -> tuple[SiteBroker, bool]:
     _write_issued(folder.broker, "broker", authority, issue(authority, "broker", hosts))
     folder.write_revoked(authority)
     write(folder.broker / "kept" / ".keep", b"", PUBLIC)
-    write(folder.broker / "acl", mosquitto.acl().encode(), PRIVATE)
+    write(folder.broker / "acl", mosquitto.acl(site.realm).encode(), PRIVATE)
     write(folder.broker / "mosquitto.conf", mosquitto.conf(folder.broker, site.bind, site.port).encode(), PUBLIC)
     # Written as JSON, each of these values is TOML too.
     fields = ((name, msgspec.json.encode(value).decode()) for name, value in msgspec.structs.asdict(site).items())
@@ -201,6 +202,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bind", metavar="ADDRESS",
         help="address the broker listens on; 0.0.0.0 for all of this machine's (default: 127.0.0.1)",
     )  # fmt: skip
+    parser.add_argument(
+        "--realm", choices=get_args(Realm), help="live, or exercise: a broker of an exercise's own (default: live)"
+    )
     parser.add_argument("--port", type=_port, help="port the broker listens on (default: 8883)")
 
 

@@ -9,8 +9,9 @@ Under MQTT 3.1.1 nobody is told that he was refused: the broker says Success and
 
 from pathlib import Path
 
+from agls.config import Realm
 from agls.messages import MAX_MESSAGE_BYTES
-from agls.transport import topic
+from agls.transport import ROOT, ROOTS, Kind, topic
 
 HUB, CONSOLE = "agls-hub", "agls-console"
 # A day of a thousand nodes at a detection a minute each is some 700 MB; nodes keep what finds no room.
@@ -79,18 +80,27 @@ def conf(folder: Path, bind: str, port: int) -> str:
     )
 
 
-def acl() -> str:
+def acl(realm: Realm = "live") -> str:
     """Write the list of who may write and read what; the same at every site.
+
+    Parameters
+    ----------
+    realm : Realm, optional
+        Whose topics: a broker is of one realm, so that nobody can mistake an exercise for gunfire.
 
     Returns
     -------
     str
         The file's text.
     """
-    hub = [f"topic read {topic(kind, '+')}" for kind in ("detection", "heartbeat", "status")]
-    hub += [f"topic write {topic(kind, '+')}" for kind in ("ack", "shot", "incident", "slew")]
-    console = [f"topic read {topic(kind, '+')}" for kind in ("shot", "incident", "slew")]
-    node = [f"pattern write {topic(kind, '%u')}" for kind in ("detection", "heartbeat", "status")]
-    node.append(f"pattern read {topic('ack', '%u')}")
+
+    def _named(kind: Kind, name: str) -> str:
+        return ROOTS[realm] + topic(kind, name).removeprefix(ROOT)
+
+    hub = [f"topic read {_named(kind, '+')}" for kind in ("detection", "heartbeat", "status")]
+    hub += [f"topic write {_named(kind, '+')}" for kind in ("ack", "shot", "incident", "slew")]
+    console = [f"topic read {_named(kind, '+')}" for kind in ("shot", "incident", "slew")]
+    node = [f"pattern write {_named(kind, '%u')}" for kind in ("detection", "heartbeat", "status")]
+    node.append(f"pattern read {_named('ack', '%u')}")
     parts = [["# the hub", f"user {HUB}", *hub], ["# the console", f"user {CONSOLE}", *console], ["# each node", *node]]
     return ACL_HEAD + "".join("\n" + "\n".join(part) + "\n" for part in parts)

@@ -18,11 +18,14 @@ from typing import TypedDict, get_args
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from agls.messages import NS_PER_S, Block, Sign
 
 SILENCE = 1e-12  # mean square below which a level would mean nothing: -120 dB re full scale
 CLIPPED = 0.985  # an 8-bit recording's full scale is 127/128
+LEAST_CLIPPED = 0.999 * CLIPPED**2  # sum of squares without which no sample can be at full scale
+BLOCKS_COUNT = 30_000  # ten minutes: while the broker is away no heartbeat takes what was heard
 DEAF_NS = 1_750_000_000  # told within 2 s, in turns of a quarter of a second
 QUARTER_NS = 900 * NS_PER_S
 DAY_COUNT, ENOUGH_COUNT = 96, 48  # quarters of an hour that a day has, and that are needed to know one
@@ -121,6 +124,22 @@ def _free(folder: str) -> int | None:
         return None
 
 
+def is_still(samples: NDArray[np.float32]) -> bool:
+    """Say whether samples are all the same.
+
+    Parameters
+    ----------
+    samples : numpy.ndarray, shape (frames,), float32
+        One at least.
+
+    Returns
+    -------
+    bool
+        Whether they are; of sound the first and the last say at once that they are not.
+    """
+    return bool(samples[0] == samples[-1] and samples.min() == samples.max())
+
+
 class Hearing:
     """What came in at the microphone between two heartbeats.
 
@@ -139,7 +158,7 @@ class Hearing:
 
     def __init__(self, full_scale_db_spl: float, now_ns: int = 0) -> None:
         self._full_scale_db_spl = full_scale_db_spl
-        self._mean_squares: list[float] = []
+        self._mean_squares: deque[float] = deque(maxlen=BLOCKS_COUNT)
         self._frames = self._clipped = 0
         self._last = (self._db(0.0), self._db(0.0), 0.0)
         self._live_ns = now_ns  # when something was last heard that was not constant
@@ -159,12 +178,12 @@ class Hearing:
         self.overflow_count += block.lost
         if not block.samples.size:
             return
-        self._mean_squares.append(float(np.mean(np.square(block.samples, dtype=np.float64))))
+        energy = float(np.dot(block.samples, block.samples))
+        self._mean_squares.append(energy / block.samples.size)
         self._frames += block.samples.size
-        least, most = float(block.samples.min()), float(block.samples.max())
-        if max(-least, most) >= CLIPPED:
+        if energy >= LEAST_CLIPPED:
             self._clipped += int(np.count_nonzero(np.abs(block.samples) >= CLIPPED))
-        if least != most or most != self._value:
+        if block.samples[-1] != self._value or not is_still(block.samples):
             self._live_ns = now_ns
         self._value = float(block.samples[-1])
 

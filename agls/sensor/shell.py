@@ -46,6 +46,7 @@ STOP_S = 2.0
 # Messages on their way to the broker at once: enough to keep it busy, few enough that a heartbeat is not kept waiting.
 WINDOW_COUNT = 64
 LATEST, SET_BACK_S = "latest_utc_ns", 2.0  # under which name the time is remembered, and by how much it may go back
+EXCHANGE_NS = NS_PER_S // 10
 MAX_COUNTS = 64  # room for names in a heartbeat (messages.Heartbeat.counts)
 
 
@@ -300,6 +301,7 @@ class NodeShell:
         self._was_deaf = False
         self._said = ""
         self._sessions_count = self._greeted_count = 0
+        self._exchanged_ns = 0  # when the broker was last looked after
         self._noted_ns = 0  # when the time was last remembered
         self._done: Counter[str] = Counter()
         self._look_around(config)
@@ -346,11 +348,16 @@ class NodeShell:
             self._beat_ns = now_ns  # the hub is told at once
         if not is_deaf:
             self._around.supervisor.alive(now_ns)
-        if block.samples.size or is_deaf:
+        is_due = now_ns - self._exchanged_ns >= EXCHANGE_NS
+        if is_due and (block.samples.size or is_deaf):
             self._tell_state(block, is_deaf)
         if block.samples.size:
             self._put(self._node.feed(block))
-        self._exchange(wait_s=0.0)
+        # A quiet node has hardly anything to say: what it looks up each time costs more than hearing.
+        if is_due or len(self._outbox):
+            self._exchange(wait_s=0.0)
+        if is_due:
+            self._exchanged_ns = now_ns
 
     def _tell_state(self, block: Block, is_deaf: bool) -> None:
         """Say in a line how it goes, when it goes otherwise than before."""

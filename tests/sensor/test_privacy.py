@@ -346,7 +346,10 @@ def test_the_report_says_exactly_what_reached_the_broker(tmp_path: Path, monkeyp
     for kind, stage in kinds.items():
         record = Detection if stage else Heartbeat
         sizes = [len(encode(one)) for one in heard if isinstance(one, record) and getattr(one, "stage", "") == stage]
-        assert said[kind] == (len(sizes), sum(sizes))
+        assert said.get(kind, (0, 0)) == (
+            len(sizes),
+            sum(sizes),
+        )  # early notice is given only while the broker is there
     assert said["status"][0] == 1
     assert report.audio_bytes == 0
     assert "no sound at all" in str(report)
