@@ -197,7 +197,7 @@ def _one_shot(window: Window, lags: Floats, worths: Floats, owners: Ints, theta:
         np.argsort(lags, kind="stable").astype(np.int64), *window.array.columns_m, *window.hearing, window.array.near,
         window.array.near_height_m, start, owners, lags, s, weight, np.zeros(count, dtype=np.bool_), math.inf,
         window.path_s, window.mean, window.precision, window.max_range_m, STACK_TRIPLES, window.fewest, math.inf,
-        math.inf, thetas, members, scores, np.empty(count, dtype=np.bool_),
+        math.inf, -math.inf, thetas, members, scores, np.empty(count, dtype=np.bool_),
     )  # fmt: skip
     best = int(np.argmax(scores))
     return thetas[best] if scores[best] > NO_SCORE else theta
