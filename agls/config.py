@@ -11,12 +11,12 @@ from msgspec import Meta
 
 from agls.messages import Identifier, Latitude, Longitude, Metres
 from agls.site_checks import check_site
-from agls.site_policy import Budget, Policy, PositiveSeconds, Realm, Rule, Store, Subscriber
+from agls.site_policy import Budget, Dialect, Policy, PositiveSeconds, Realm, Rule, Store, Subscriber
 from agls.tables import Table, load_table, read_toml
 
 __all__ = [
-    "Budget", "NodeConfig", "Policy", "Realm", "Rule", "SiteConfig", "Store", "Subscriber", "Table", "check_site",
-    "load_any", "load_node", "load_site", "load_table",
+    "Budget", "Dialect", "NodeConfig", "Policy", "Realm", "Rule", "SiteConfig", "Store", "Subscriber", "Table",
+    "check_site", "load_any", "load_node", "load_site", "load_table",
 ]  # fmt: skip
 
 Height: TypeAlias = Annotated[float, Meta(ge=-500, le=9_000)]

@@ -12,6 +12,60 @@ Realm: TypeAlias = Literal["live", "exercise"]
 Fraction: TypeAlias = Annotated[float, Meta(gt=0, lt=1)]
 
 
+class Dialect(Table, frozen=True, kw_only=True):
+    """What a receiver's format leaves to agreement: names, codes, versions."""
+
+    agency: Annotated[
+        str,
+        Meta(
+            title="a domain name like police.example.gov, or nothing",
+            pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)?(?!\n)$",
+            description="domain name of the agency whose incidents these are; empty for policy.issuer",
+        ),
+    ] = ""
+    link: Annotated[
+        str,
+        Meta(
+            title="an address like https://agls.example/incidents/, or nothing",
+            pattern=r"^(https?://[^\s/?#]+/[^\s?#]*)?(?!\n)$",
+            max_length=300,
+            description="where an incident can be looked at: its name is appended; empty for nowhere",
+        ),
+    ] = ""
+    valid_s: Annotated[
+        float, Meta(ge=60, le=604_800, description="how long a document speaks of the present (CAP expires, CoT stale)")
+    ] = 3_600.0
+    extreme_rounds_count: Annotated[
+        int,
+        Meta(ge=1, le=10_000, description="CAP: rounds from which severity is Extreme, as it is for automatic fire"),
+    ] = 10
+    eido_profile: Annotated[
+        Literal["021.1b", "1.1"], Meta(description="EIDO: as published, or the draft of 2025 with its added components")
+    ] = "021.1b"
+    eido_type: Annotated[
+        str, Meta(min_length=1, max_length=80, description="EIDO: common incident type of unreviewed indications")
+    ] = "WEAPON"
+    eido_reviewed_type: Annotated[
+        str, Meta(min_length=1, max_length=80, description="EIDO: common incident type once judged gunfire by a person")
+    ] = "SHOOT"
+    eido_agency_role: Annotated[
+        str,
+        Meta(min_length=1, max_length=80, description="EIDO: role of the agency, such as Informational or Dispatched"),
+    ] = "Informational"
+    eido_confirmed: Annotated[str, Meta(min_length=1, max_length=8, description="EIDO: disposition code")] = "08"
+    eido_unconfirmed: Annotated[str, Meta(min_length=1, max_length=8, description="EIDO: disposition code")] = "14"
+    eido_unfounded: Annotated[str, Meta(min_length=1, max_length=8, description="EIDO: disposition code")] = "17"
+    cot_type: Annotated[
+        str,
+        Meta(
+            title="a type like b-d-a",
+            max_length=80,
+            pattern=r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*(?!\n)$",
+            description="Cursor on Target: type of a shot, which decides the marker on the map",
+        ),
+    ] = "b-d-a"
+
+
 class Subscriber(Table, frozen=True, kw_only=True):
     """Who is told of incidents, in which format, and how long something undelivered is worth delivering."""
 
@@ -25,6 +79,11 @@ class Subscriber(Table, frozen=True, kw_only=True):
     secret_file: Annotated[
         str, Meta(description="file (mode 0600) with what signs or opens the way; empty for none")
     ] = ""
+    ca_file: Annotated[
+        str, Meta(description="certificate authority of the other end, where TLS is used; empty for the system's")
+    ] = ""
+    certificate_file: Annotated[str, Meta(description="our certificate for mutual TLS; empty for none")] = ""
+    key_file: Annotated[str, Meta(description="key of our certificate; empty where that file holds it")] = ""
     told: Annotated[
         Literal["paced", "every"],
         Meta(description="paced: what a dispatcher cares about, at most every 3 s; or every revision"),
@@ -39,6 +98,7 @@ class Subscriber(Table, frozen=True, kw_only=True):
         float, Meta(gt=0, le=600, description="pause before the second try; doubles, with jitter")
     ] = 0.5
     retry_last_s: Annotated[float, Meta(gt=0, le=3_600, description="longest pause between two tries")] = 30.0
+    dialect: Dialect = Dialect()
 
 
 class Rule(Table, frozen=True, kw_only=True):

@@ -87,7 +87,7 @@ def open_sender(subscriber: Subscriber) -> tuple[Sender, Callable[[IncidentRecor
     names = formats.names()
     if subscriber.format not in names:
         raise InputError(f"{where} has format = {subscriber.format!r}; accepted are {', '.join(names)}")
-    document, content_type = formats.load(subscriber.format)
+    document, content_type = formats.load(subscriber.format, subscriber.dialect)
     module, _, name = SENDERS[subscriber.kind].partition(":")
     sender: Sender = getattr(import_module(module), name)(subscriber, content_type)
     return sender, document

@@ -10,16 +10,19 @@ import msgspec
 
 from agls.bridge.cad.event import cad_event
 from agls.bridge.record import Finding, IncidentRecord, judgement, shown
+from agls.config import Dialect
 from agls.messages import Incident, to_builtins
 
 
-def document(record: IncidentRecord) -> bytes:
+def document(record: IncidentRecord, dialect: Dialect) -> bytes:  # noqa: ARG001 - it leaves nothing to agreement
     """Write a record as a plain CAD document.
 
     Parameters
     ----------
     record : IncidentRecord
         The record.
+    dialect : Dialect
+        What the receiver agreed to.
 
     Returns
     -------
