@@ -106,13 +106,12 @@ def _coarse(size: Floats, span: int, noise: float) -> int:
     return int(np.argmax(after / (lead + span * 1e-3 * noise**2) * size))
 
 
-def _first(size: Floats, threshold: float, last: int, quiet: int) -> int:
-    """Go back from a sample over all that is loud without a pause."""
-    loud = np.flatnonzero(size[: last + 1] >= threshold)
-    if not loud.size:
-        return last
-    pauses = np.flatnonzero(np.diff(loud) > quiet)
-    return int(loud[pauses[-1] + 1] if pauses.size else loud[0])
+def _first(size: Floats, threshold: float, near: int, quiet: int) -> int:
+    """Go back from a sample over all that is loud without a pause; on, where nothing was loud yet."""
+    loud = np.flatnonzero(size >= threshold)
+    reached = loud[: max(1, int(np.searchsorted(loud, near, side="right")))]
+    pauses = np.flatnonzero(np.diff(reached) > quiet)
+    return int(reached[pauses[-1] + 1] if pauses.size else reached[0])
 
 
 def _half_way(near: Floats, first: int, rate_hz: float) -> tuple[float, float, float]:
