@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 ENERGY_S = 0.002
 QUIET_S = 0.0007
 THRESHOLD_SIGMAS = 4.5
-THRESHOLD_PEAK_SHARE = (0.2, 0.5)
+THRESHOLD_PEAK_SHARE = (0.2, 0.8)
 # A front is looked at on a grid at least so fine: between samples 83 us apart a straight line is wrong by a fifth.
 FINE_HZ = 48_000
 FRONT_BEFORE_S, FRONT_AFTER_S = 4e-4, 8e-4
@@ -30,8 +30,14 @@ SILENCE = 1e-12
 # Half a step of 24 bits: what a silent file is taken to hold.
 QUIETEST = 6e-8
 
-SIGMA_RISE_SHARE = 0.15
-SIGMA_LOST_S, LOST_SNR_DB, LOST_DECADE_DB = 5e-4, 11.0, 2.5
+# What noise does to a pick is its share of the front's slope, less as far as it is slow and lifts foot and peak alike.
+SLOW_NOISE = 0.6
+# Nobody knows how the air shaped a front: half of it is where it would stand within this share of the rise seen, and
+# what a microphone's own upper limit delays (14 us at 16 kHz) is half known.
+SHAPE_SHARE, DEVICE_S = 0.15, 4e-6
+# A front that is not clear of the noise may be a swell of it, anywhere in the 8 ms searched: that is so often true
+# below this ratio, and ten times less for each decibel above (bench/picks.py).
+LOST_S, CLEAR_DB, DECADE_DB = 2.3e-3, 14.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +97,15 @@ def pick(near: Floats, before: Floats, rate_hz: float) -> Pick:
     threshold = peak * float(np.clip(THRESHOLD_SIGMAS * noise / peak, low, high))
     first = _first(size, threshold, _coarse(size, round(ENERGY_S * rate_hz), noise), round(QUIET_S * rate_hz))
     index, rise_s, front = _half_way(near, first, rate_hz)
-    found = Pick(index, 0.0, peak, noise)
-    unsure = np.hypot(noise / (front * (HALF_SHARE - LOW_SHARE)), SIGMA_RISE_SHARE)
-    lost_s = SIGMA_LOST_S * 10 ** ((LOST_SNR_DB - max(found.snr_db, LOST_SNR_DB)) / LOST_DECADE_DB)
-    return Pick(index, float(np.hypot(rise_s * unsure, lost_s)), peak, noise)
+    return Pick(index, _sigma_s(rise_s, front / noise), peak, noise)
+
+
+def _sigma_s(rise_s: float, clear: float) -> float:
+    """Say how far off a front may be that takes so long from a third to two thirds, so many times above the noise."""
+    slope_s = rise_s / (HALF_SHARE - LOW_SHARE)
+    lost_s = LOST_S * min(1.0, 10 ** ((CLEAR_DB - 20 * np.log10(max(clear, SILENCE))) / DECADE_DB))
+    parts_s = (SLOW_NOISE * slope_s / clear, SHAPE_SHARE * rise_s, DEVICE_S, lost_s)
+    return min(float(np.linalg.norm(parts_s)), LOST_S)
 
 
 def _coarse(size: Floats, span: int, noise: float) -> int:
