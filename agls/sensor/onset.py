@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agls.config import OnsetDetection
-from agls.messages import Block, Onset
+from agls.messages import Block, Onset, Wave
 from agls.sensor.pick import QUIETEST, SILENCE, Pick, pick
+from agls.sensor.wave import BEFORE_S, frames_of, judge_wave
 
 Samples = NDArray[np.float32]
 
@@ -296,7 +297,8 @@ class _Stream:
         self._counts = counts
         self._frame = max(1, round(rate_hz * FRAME_S))
         self._chunk = self._frame * CHUNK_FRAMES
-        self._filter = OverlapSave(band_filter(rate_hz), self._chunk)
+        taps = band_filter(rate_hz)
+        self._filter, self._taps = OverlapSave(taps, self._chunk), taps.tobytes()
         reach = self._samples(SNIPPET_BEFORE_S + SNIPPET_AFTER_S + NOISE_BEFORE_S) + 2 * self._chunk
         self._raw, self._band = Tape(reach), Tape(reach)
         self._energy = Tape(2 * CHUNK_FRAMES)
@@ -430,8 +432,13 @@ class _Stream:
             level_db=self._full_scale_db_spl + 20 * float(np.log10(max(peak, SILENCE))),
             snr_db=found.snr_db,
             clipped=peak >= CLIP_LEVEL,
-            wave="unknown",
+            wave=self._wave(found, end),
             snippet=snippet,
             snippet_onset=found.index - start,
             sample_rate_hz=self.rate_hz,
         )
+
+    def _wave(self, found: Pick, end: int) -> Wave:
+        start = round(found.index - BEFORE_S * self.rate_hz)
+        front = self._band.between(start, min(end, start + frames_of(self.rate_hz)))
+        return judge_wave(front.astype(np.float64), self.rate_hz, self._taps)
