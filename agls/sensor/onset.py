@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from agls.config import OnsetDetection
 from agls.messages import Block, Onset, Wave
 from agls.sensor.pick import QUIETEST, SILENCE, Pick, pick
-from agls.sensor.wave import BEFORE_S, frames_of, judge_wave
+from agls.sensor.wave import BEFORE_S, draw_fronts, judge_wave
 
 Samples = NDArray[np.float32]
 
@@ -298,7 +298,8 @@ class _Stream:
         self._frame = max(1, round(rate_hz * FRAME_S))
         self._chunk = self._frame * CHUNK_FRAMES
         taps = band_filter(rate_hz)
-        self._filter, self._taps = OverlapSave(taps, self._chunk), taps.tobytes()
+        self._filter = OverlapSave(taps, self._chunk)
+        self._fronts = draw_fronts(rate_hz, taps.tobytes())
         reach = self._samples(SNIPPET_BEFORE_S + SNIPPET_AFTER_S + NOISE_BEFORE_S) + 2 * self._chunk
         self._raw, self._band = Tape(reach), Tape(reach)
         self._energy = Tape(2 * CHUNK_FRAMES)
@@ -440,5 +441,5 @@ class _Stream:
 
     def _wave(self, found: Pick, end: int) -> Wave:
         start = round(found.index - BEFORE_S * self.rate_hz)
-        front = self._band.between(start, min(end, start + frames_of(self.rate_hz)))
-        return judge_wave(front.astype(np.float64), self.rate_hz, self._taps)
+        front = self._band.between(start, min(end, start + self._fronts.blasts.shape[1]))
+        return judge_wave(front.astype(np.float64), self._fronts)

@@ -7,6 +7,7 @@ leaves half as much as the other, and little. Else they are not told apart, nor 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
@@ -28,13 +29,55 @@ FINER, LENGTH_S = 8, 0.04
 MOST_LEFT, LEFT_SHARE = 0.15, 0.5
 
 
-def judge_wave(heard: Floats, rate_hz: float, taps: bytes) -> Wave:
+@dataclass(frozen=True, slots=True, eq=False)
+class Fronts:
+    """What fronts look like at a rate, through a band; empty at rates at which they look alike.
+
+    Attributes
+    ----------
+    blasts, shocks : numpy.ndarray, shape (waves, frames, 2)
+        Orthonormal pairs that span a front and its bounce.
+    """
+
+    blasts: Floats
+    shocks: Floats
+
+
+def judge_wave(heard: Floats, fronts: Fronts) -> Wave:
     """Tell an N-wave from a blast.
 
     Parameters
     ----------
     heard : numpy.ndarray, shape (frames,), float64
-        The band-passed signal from `BEFORE_S` before the arrival to `AFTER_S` after it.
+        The band-passed signal from `BEFORE_S` before the arrival on.
+    fronts : Fronts
+        What it may look like.
+
+    Returns
+    -------
+    Wave
+        ``shock``, ``muzzle`` or ``unknown``.
+    """
+    if heard.size != fronts.blasts.shape[1] or not heard.any():
+        return "unknown"
+    blast, shock = (_unexplained(heard, some) for some in (fronts.blasts, fronts.shocks))
+    if min(blast, shock) > MOST_LEFT or LEFT_SHARE * max(blast, shock) < min(blast, shock):
+        return "unknown"
+    return "shock" if shock < blast else "muzzle"
+
+
+def _unexplained(heard: Floats, drawn: Floats) -> float:
+    """Say what share of the energy the best of the waves leaves."""
+    explained = (np.einsum("f,wfk->wk", heard, drawn) ** 2).sum(axis=1).max()
+    return max(0.0, 1.0 - float(explained / (heard @ heard)))
+
+
+@lru_cache(maxsize=4)
+def draw_fronts(rate_hz: float, taps: bytes) -> Fronts:
+    """Draw blasts and N-waves as they come through a band, each with a bounce off the ground.
+
+    Parameters
+    ----------
     rate_hz : float
         Sampling rate.
     taps : bytes
@@ -42,62 +85,24 @@ def judge_wave(heard: Floats, rate_hz: float, taps: bytes) -> Wave:
 
     Returns
     -------
-    Wave
-        ``shock``, ``muzzle`` or ``unknown``.
+    Fronts
+        Of `BEFORE_S` and `AFTER_S`.
     """
-    if rate_hz < LEAST_RATE_HZ or heard.size != frames_of(rate_hz) or not heard.any():
-        return "unknown"
-    blast, shock = (_unexplained(heard, some) for some in _drawn(rate_hz, taps))
-    if min(blast, shock) > MOST_LEFT or LEFT_SHARE * max(blast, shock) < min(blast, shock):
-        return "unknown"
-    return "shock" if shock < blast else "muzzle"
-
-
-def frames_of(rate_hz: float) -> int:
-    """Say how many samples a front is judged by.
-
-    Parameters
-    ----------
-    rate_hz : float
-        Sampling rate.
-
-    Returns
-    -------
-    int
-        Of which `BEFORE_S` are before the arrival.
-    """
-    return round((BEFORE_S + AFTER_S) * rate_hz)
-
-
-def _unexplained(heard: Floats, drawn: Floats) -> float:
-    """Say what share of the energy the best of the waves drawn leaves; shape (waves, frames, 2), orthonormal pairs."""
-    explained = (np.einsum("f,wfk->wk", heard, drawn) ** 2).sum(axis=1).max()
-    return max(0.0, 1.0 - float(explained / (heard @ heard)))
-
-
-@lru_cache(maxsize=4)
-def _drawn(rate_hz: float, taps: bytes) -> tuple[Floats, Floats]:
-    """Draw blasts and N-waves as they come through the band, each with a bounce; orthonormal, (waves, frames, 2)."""
+    if rate_hz < LEAST_RATE_HZ:
+        return Fronts(np.zeros((0, 0, 2)), np.zeros((0, 0, 2)))
     time_s = np.arange(round(LENGTH_S * rate_hz) * FINER) / (rate_hz * FINER)
+    through = np.fft.rfft(np.frombuffer(taps), time_s.size // FINER)
     blasts = [(1 - time_s / tau_s) * np.exp(-time_s / tau_s) for tau_s in BLASTS_S]
     shocks = [np.where(time_s < length_s, 1 - 2 * time_s / length_s, 0.0) for length_s in SHOCKS_S]
-    through = np.fft.rfft(np.frombuffer(taps), time_s.size // FINER)
-    blast, shock = (
-        np.stack([pair for wave in some for pair in _pairs(wave, through, rate_hz)]) for some in (blasts, shocks)
-    )
-    return blast, shock
+    return Fronts(*(np.linalg.qr(np.stack(list(_pairs(some, through, rate_hz)))).Q for some in (blasts, shocks)))
 
 
-def _pairs(wave: Floats, through: NDArray[np.complex128], rate_hz: float) -> Iterator[Floats]:
-    """Dull a wave, shift it, add a bounce, and hand over what spans them as heard."""
-    spectrum = np.fft.rfft(wave)[: through.size] * through
+def _pairs(waves: list[Floats], through: NDArray[np.complex128], rate_hz: float) -> Iterator[Floats]:
+    """Dull and shift each wave, and hand it over beside its bounce."""
     hertz = np.arange(through.size) * (rate_hz / (2 * (through.size - 1)))
-    for dulled_s, shift in product(DULLED_S, SHIFTS):
-        late_s = BEFORE_S + shift / rate_hz
-        dull = spectrum * np.exp(-((2 * np.pi * hertz * dulled_s) ** 2) / 2)
-        direct, *bounces = (
-            np.fft.irfft(dull * np.exp(-2j * np.pi * hertz * (late_s + more_s)))[: frames_of(rate_hz)]
-            for more_s in (0.0, *BOUNCES_S)
-        )
-        for bounce in bounces:
-            yield np.linalg.qr(np.stack([direct, bounce], axis=1))[0]
+    later_s = np.array([0.0, *BOUNCES_S])[:, None]
+    for wave, dulled_s, shift in product(waves, DULLED_S, SHIFTS):
+        spectrum = np.fft.rfft(wave)[: through.size] * through * np.exp(-((2 * np.pi * hertz * dulled_s) ** 2) / 2)
+        turned = spectrum * np.exp(-2j * np.pi * hertz * (BEFORE_S + shift / rate_hz + later_s))
+        direct, *bounces = np.fft.irfft(turned)[:, : round((BEFORE_S + AFTER_S) * rate_hz)]
+        yield from (np.stack([direct, bounce], axis=1) for bounce in bounces)

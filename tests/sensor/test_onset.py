@@ -84,6 +84,7 @@ def same(one, other):
         and one.level_db == other.level_db
         and one.snr_db == other.snr_db
         and one.clipped == other.clipped
+        and one.wave == other.wave
         and one.snippet_onset == other.snippet_onset
         and np.array_equal(one.snippet, other.snippet)
     )
@@ -167,6 +168,15 @@ def test_every_round_of_1200_a_minute_is_reported(rate_hz):
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_a_round_is_reported_although_a_weaker_echo_comes_just_before_it(rate_hz):
+    rng = np.random.default_rng(17)
+    wave = 0.4 * friedlander([(0.5, 1.0), (0.57, 0.4), (0.585, 1.0)], rate_hz, 1.5, rng)
+    wave += 0.002 * street(wave.size, rate_hz, rng)
+    found, _ = onsets(wave, rate_hz)
+    assert min(abs(onset.index / rate_hz - 0.585) for onset in found) < 1e-4
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_a_clear_echo_is_another_onset_but_the_ripples_of_a_tail_are_not(rate_hz):
     rng = np.random.default_rng(6)
     tail = rng.normal(size=2 * rate_hz) * np.exp(-np.maximum(np.arange(2 * rate_hz) / rate_hz - 0.5, 0) / 0.08)
@@ -233,6 +243,18 @@ def test_what_comes_too_fast_is_counted():
     wave += 0.002 * street(wave.size, 12_000, rng)
     found, counts = onsets(wave, 12_000, max_rate_per_s=4.0)
     assert (len(found), counts["rate_limited"]) == (4, 6)
+
+
+def test_where_more_comes_than_may_be_sent_the_loudest_are_sent():
+    rng = np.random.default_rng(18)
+    rounds_s = [0.3 + 0.1 * n for n in range(8)]
+    paths = [(time_s + late_s, loud) for time_s in rounds_s for late_s, loud in ((0.0, 1.0), (0.045, 0.5))]
+    wave = 0.4 * friedlander(paths, 12_000, 1.5, rng) + 0.002 * street(18_000, 12_000, rng)
+    found, counts = onsets(wave, 12_000, max_rate_per_s=8.0)
+    heard_s = np.array([onset.index / 12_000 for onset in found])
+    assert len(found) == 8
+    assert counts["rate_limited"] == 8
+    assert sum(np.abs(heard_s - time_s).min() < 1e-3 for time_s in rounds_s) >= 7
 
 
 def test_a_microphone_that_comes_to_life_is_no_onset():
