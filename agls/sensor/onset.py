@@ -34,10 +34,11 @@ FILTER_S = 0.012
 RISE_AFTER_S, RISE_BEFORE_S = 0.002, 0.020
 MIN_RISE_DB = 6.0
 NOISE_BEFORE_S = 0.030
-# A street scatters a sound for some tens of milliseconds; another counts among that if it stands out of it. 1,200 rounds
-# a minute are 50 ms apart, and an echo may come just before a round.
-MASK_S = 0.040
-MASK_DB, MASK_FALL_DB_S = 10.0, 400.0
+# 1,200 rounds a minute are 50 ms apart; within the gap only a sound much stronger than the last counts as another, for
+# a street scatters each for some tens of milliseconds. But an echo hides no round: where the last was weaker than one
+# that went before, what is about as loud as that one counts.
+MIN_GAP_S, ECHO_S = 0.040, 0.1
+LOUDER_DB, LIKE_DB = 10.0, -3.0
 SEARCH_BEFORE_S, SEARCH_AFTER_S = 0.004, 0.004
 PEAK_AFTER_S = 0.005
 LOOK_AHEAD_S = SEARCH_AFTER_S + RISE_AFTER_S + PEAK_AFTER_S + 2 * FRAME_S
@@ -48,6 +49,9 @@ SNIPPET_BEFORE_S, SNIPPET_AFTER_S = 0.050, 0.450
 LOW_PASS_DELAY_S = 2**0.5 / (2 * np.pi * BAND_HZ[1])
 # An 8-bit recording's full scale is 127/128.
 CLIP_LEVEL = 0.985
+# Half of what a cut front shows is less than half of the front. Where air dulled it over 80 to 500 m and 3 to 20 dB of
+# it are cut off, that is so much too early (bench/picks.py).
+CUT_EARLY_S, CUT_SIGMA_S = 4.5e-5, 3e-5
 # A sound out of digital silence that has not faded to this share of its amplitude is a stream that starts.
 FADED_SHARE = 0.3
 
@@ -306,7 +310,7 @@ class _Stream:
         self._pending: list[Samples] = []
         self._pending_frames = 0
         self._examined = 0
-        self._last = Pick(-np.inf, 0.0, 0.0, 0.0)
+        self._heard: deque[Pick] = deque()
         self._found: deque[Pick] = deque()
         self._sent: deque[float] = deque()
 
@@ -383,12 +387,14 @@ class _Stream:
             self._counts["too_early"] += 1
             return
         found = pick_near(self._band, rise, self.rate_hz)
-        if self._is_masked(found):
+        while self._heard and self._heard[0].index <= found.index - ECHO_S * self.rate_hz:
+            self._heard.popleft()
+        if self._heard and self._is_masked(found):
             return
         if found.snr_db < self._settings.min_snr_db:
             self._counts["below_snr"] += 1
             return
-        self._last = found
+        self._heard.append(found)
         self._found.append(found)
         self._limit_rate(found.index)
 
@@ -403,9 +409,13 @@ class _Stream:
 
     def _is_masked(self, found: Pick) -> bool:
         """Whether a sound is lost in what the last one left behind."""
-        gap_s = (found.index - self._last.index) / self.rate_hz
-        mask = self._last.peak * 10 ** ((MASK_DB - MASK_FALL_DB_S * gap_s) / 20)
-        return gap_s < RISE_AFTER_S or (gap_s < MASK_S and found.peak < mask)
+        last = self._heard[-1]
+        gap_s = (found.index - last.index) / self.rate_hz
+        if not RISE_AFTER_S <= gap_s < MIN_GAP_S:
+            return gap_s < RISE_AFTER_S
+        like = max(one.peak for one in self._heard) * 10 ** (LIKE_DB / 20)
+        louder = last.peak * 10 ** (LOUDER_DB / 20)
+        return found.peak < (min(like, louder) if last.peak < like else louder)
 
     def _emit(self, end: int, *, last: bool = False) -> list[Onset]:
         """Hand over the onsets whose snippets are complete."""
@@ -427,15 +437,17 @@ class _Stream:
         snippet = self._raw.between(start, min(end, whole + self._samples(SNIPPET_AFTER_S))).copy()
         near = np.abs(self._raw.between(whole, min(end, whole + self._samples(PEAK_AFTER_S))))
         peak = float(near.max(initial=SILENCE))
+        clipped = peak >= CLIP_LEVEL
+        index = found.index + clipped * CUT_EARLY_S * self.rate_hz
         return Onset(
-            index=self._first_index + found.index,
-            sigma_s=found.sigma_s,
+            index=self._first_index + index,
+            sigma_s=float(np.hypot(found.sigma_s, clipped * CUT_SIGMA_S)),
             level_db=self._full_scale_db_spl + 20 * float(np.log10(max(peak, SILENCE))),
             snr_db=found.snr_db,
-            clipped=peak >= CLIP_LEVEL,
+            clipped=clipped,
             wave=self._wave(found, end),
             snippet=snippet,
-            snippet_onset=found.index - start,
+            snippet_onset=index - start,
             sample_rate_hz=self.rate_hz,
         )
 

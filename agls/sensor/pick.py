@@ -34,7 +34,7 @@ QUIETEST = 6e-8
 SLOW_NOISE = 0.6
 # Nobody knows how the air shaped a front: half of it is where it would stand within this share of the rise seen, and
 # what a microphone's own upper limit delays (14 us at 16 kHz) is half known.
-SHAPE_SHARE, DEVICE_S = 0.12, 5e-6
+SHAPE_SHARE, DEVICE_S = 0.12, 4e-6
 # A front that is not clear of the noise may be a swell of it, anywhere in the 8 ms searched: that is so often true
 # below this ratio, and ten times less for each decibel above (bench/picks.py).
 LOST_S, CLEAR_DB, DECADE_DB = 2.3e-3, 14.0, 1.0
