@@ -16,7 +16,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from agls.sensor.listen import onsets_of
 from agls.sensor.onset import OnsetDetector
 from bench.onsets import MATCH_S, Arrival, arrivals
 from bench.pittsburgh import ABSENT, find_release
-from bench.rows import ANY, Ask, Plan, Row, bootstrap, share_detail, share_row, spread
+from bench.rows import Ask, Plan, Row, bootstrap, share_detail, share_row, spread
 from firmware_sim.acoustics import Air, Complex, Spectrum, absorption_db_m
 from firmware_sim.sounds import friedlander, n_wave
 
@@ -224,8 +224,10 @@ def one_pulse(
     """
     at_s = AT_S + random.uniform(0, 1e-3)
     paths = [(at_s, 1.0), (at_s + random.uniform(0.15e-3, 3e-3), random.uniform(0.3, 0.9))]
-    for _ in range(random.integers(3, 12)):
-        paths.append((at_s + random.uniform(6e-3, 0.3), random.choice([-1, 1]) * random.uniform(0.05, 0.6)))
+    paths += [
+        (at_s + random.uniform(6e-3, 0.3), random.choice([-1, 1]) * random.uniform(0.05, 0.6))
+        for _ in range(random.integers(3, 12))
+    ]
     wave = sounding(draw(random), paths, PULSE_S, rate_hz)
     begin = int(at_s * rate_hz)
     peak = np.abs(banded(wave, rate_hz)[begin : begin + round(PEAK_S * rate_hz)]).max()
@@ -341,44 +343,43 @@ def measure_simulated(plan: Plan) -> list[Row]:
     list of Row
         Scatter at 20 dB; whether sigma is true; what is confidently wrong; clipped pulses.
     """
-    seeds = plan.seeds(4_000, 400)
+    seeds = plan.seeds(1_000, 200)
     rows: list[Row] = []
     for rate_hz in RATES_HZ:
-        ask = rate_hz == RATES_HZ[0]
         name = f"{rate_hz // 1000} kHz"
-        at_20 = spread(partial(told, Task("blast", rate_hz, 20.0, 20.0)), seeds, plan)
-        std_s, gross, late_s = scatter(at_20)
-        error_s = np.array([one.error_s for one in at_20 if one.heard])
-        rows += [
-            Row(
-                f"{name}, 20 dB: pick, standard deviation [us]",
-                1e6 * std_s,
-                Ask(high=15) if ask else ANY,
-                len(error_s),
-                bootstrap(error_s, lambda draws: 1e6 * float(draws[np.abs(draws - late_s) <= GROSS_S].std())),
-                detail={"late_us": 1e6 * late_s, "reported": len(error_s) / len(at_20)},
-            ),
-            share_row(
-                f"{name}, 20 dB: gross picks, > 0.5 ms",
-                round(gross * len(error_s)),
-                len(error_s),
-                Ask(high=0.01) if ask else ANY,
-            ),
-        ]
+        rows += _rows_at_20_db(name, spread(partial(told, Task("blast", rate_hz, 20.0, 20.0)), seeds, plan))
         for threshold_db in (OnsetDetection().min_snr_db, LOWEST_DB):
             task = Task("blast", rate_hz, LOWEST_DB, HIGHEST_DB, (("min_snr_db", threshold_db),))
             rows += _honest_rows(f"{name}, threshold {threshold_db:g} dB", spread(partial(told, task), seeds, plan))
-        clipped = spread(partial(told, Task("blast", rate_hz, 25.0, 45.0, (), 12.0)), seeds[: len(seeds) // 4], plan)
-        rows.append(
-            Row(
-                f"{name}, clipped by 12 dB: pick, standard deviation [us]",
-                1e6 * scatter(clipped)[0],
-                count=len(clipped),
-                detail={"late_us": 1e6 * scatter(clipped)[2], "gross": scatter(clipped)[1]}
-                | {"within_2_sigma": float(np.mean([_true(one) for one in clipped if one.heard]))},
+        for clip_db in (6.0, 12.0):
+            task = Task("blast", rate_hz, 25.0, 45.0, (), clip_db)
+            rows.append(
+                _clipped_row(f"{name}, clipped by {clip_db:g} dB", spread(partial(told, task), seeds[::4], plan))
             )
-        )
     return rows
+
+
+def _rows_at_20_db(name: str, some: list[Told]) -> list[Row]:
+    error_s = np.array([one.error_s for one in some if one.heard])
+    std_s, gross, late_s = scatter(some)
+
+    def _std_us(draws: Floats) -> float:
+        return 1e6 * float(draws[np.abs(draws - late_s) <= GROSS_S].std())
+
+    detail = {"late_us": 1e6 * late_s, "reported": len(error_s) / len(some)}
+    told_us = Row(f"{name}, 20 dB: pick, standard deviation [us]", 1e6 * std_s, Ask(high=15), len(error_s))
+    return [
+        replace(told_us, interval=bootstrap(error_s, _std_us), detail=detail),
+        share_row(f"{name}, 20 dB: gross picks, > 0.5 ms", round(gross * len(error_s)), len(error_s), Ask(high=0.01)),
+    ]
+
+
+def _clipped_row(name: str, some: list[Told]) -> Row:
+    """Tell of clipped pulses; how deep they are cut is not known to the picker, so sigma is wide for the least."""
+    reported = [one for one in some if one.heard]
+    std_s, gross, late_s = scatter(some)
+    detail = {"std_us": 1e6 * std_s, "late_us": 1e6 * late_s, "gross": gross, "reported": len(reported) / len(some)}
+    return share_row(f"{name}: errors within 2 sigma", sum(map(_true, reported)), len(reported), detail=detail)
 
 
 def _true(one: Told) -> bool:
@@ -387,16 +388,10 @@ def _true(one: Told) -> bool:
 
 def _honest_rows(name: str, some: list[Told]) -> list[Row]:
     reported = [one for one in some if one.heard]
-    by_snr: dict[str, Any] = {}
+    by_snr = {}
     for low_db in np.arange(LOWEST_DB, HIGHEST_DB, 2.0):
         own = [one for one in some if low_db <= one.snr_db < low_db + 2]
-        spoken = [one for one in own if one.heard]
-        by_snr[f"{low_db:g} dB"] = share_detail(sum(map(_true, spoken)), len(spoken)) | {
-            "reported": len(spoken) / max(len(own), 1),
-            "sigma_us": 1e6 * float(np.median([one.sigma_s for one in spoken])) if spoken else math.nan,
-            "std_us": 1e6 * scatter(spoken)[0] if spoken else math.nan,
-            "gross": scatter(spoken)[1] if spoken else math.nan,
-        }
+        by_snr[f"{low_db:g} dB"] = _at_snr(own) | {"reported": sum(one.heard for one in own) / max(len(own), 1)}
     sure = [one for one in reported if one.sigma_s < CONFIDENT_S]
     wrong = [one for one in sure if abs(one.error_s) > GROSS_S]
     return [
@@ -416,6 +411,16 @@ def _honest_rows(name: str, some: list[Told]) -> list[Row]:
     ]
 
 
+def _at_snr(some: list[Told]) -> dict[str, Any]:
+    spoken = [one for one in some if one.heard]
+    if not spoken:
+        return {}
+    std_s, gross, _ = scatter(spoken)
+    sigma_us = 1e6 * float(np.median([one.sigma_s for one in spoken]))
+    detail: dict[str, Any] = share_detail(sum(map(_true, spoken)), len(spoken))
+    return detail | {"sigma_us": sigma_us, "std_us": 1e6 * std_s, "gross": gross}
+
+
 # ---------------------------------------------------------------------------------------------------------- N-waves
 
 
@@ -430,23 +435,20 @@ def measure_waves(plan: Plan) -> list[Row]:
     Returns
     -------
     list of Row
-        Each as it was taken.
+        Each as it was taken; at 12 kHz nothing is told.
     """
-    seeds = plan.seeds(2_000, 300)
+    seeds = plan.seeds(500, 100)
     rows = []
     for kind, right, wrong in (("crack", "shock", "muzzle"), ("blast", "muzzle", "shock")):
-        for rate_hz in RATES_HZ:
-            some = spread(partial(told, Task(kind, rate_hz, 16.0, HIGHEST_DB)), seeds, plan)
-            waves = [one.wave for one in some if one.heard]
-            name = {"crack": "N-waves", "blast": "blasts"}[kind]
-            rows.append(
-                share_row(
-                    f"{rate_hz // 1000} kHz: {name} taken for the other",
-                    waves.count(wrong),
-                    len(waves),
-                    detail={"taken for what they are": share_detail(waves.count(right), len(waves))},
-                )
+        some = spread(partial(told, Task(kind, RATES_HZ[0], 16.0, HIGHEST_DB)), seeds, plan)
+        waves = [one.wave for one in some if one.heard]
+        name = {"crack": "N-waves", "blast": "blasts"}[kind]
+        detail = {"taken for what they are": share_detail(waves.count(right), len(waves))}
+        rows.append(
+            share_row(
+                f"48 kHz: {name} taken for the other", waves.count(wrong), len(waves), Ask(high=0.01), detail=detail
             )
+        )
     return rows
 
 
@@ -525,14 +527,13 @@ def measure_rounds(plan: Plan) -> list[Row]:
     """
     rows = []
     for rate_hz in RATES_HZ:
-        found = np.array(spread(partial(rounds, rate_hz), plan.seeds(100, 20), plan))
+        found = np.array(spread(partial(rounds, rate_hz), plan.seeds(60, 12), plan))
         whole = found.sum(axis=0)
         rows.append(
             share_row(
                 f"{rate_hz // 1000} kHz: rounds of 1,200 a minute reported, among echoes",
                 int(whole[0]),
                 int(whole[2]),
-                Ask(low=0.95),
                 detail={"onsets_per_round": float(whole[1] / whole[2]), "worst_burst": int(found[:, 0].min())},
             )
         )
