@@ -12,17 +12,24 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agls import __version__
 from agls.commands import Command, Group, fill, of_module, stop_on_signal
 from agls.errors import InputError
 
+if TYPE_CHECKING:
+    from agls.config import NodeConfig
+    from agls.sensor.card import CardSource
+
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+SIMULATED = "sim"  # as a microphone's device, alone or before : and a scene's file
 
 # Which extra brings a package that a node does not have.
 EXTRA_OF = {
-    "amqtt": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub", "starlette": "hub",
-    "uvicorn": "hub", "librosa": "train", "sklearn": "train",
+    "amqtt": "hub", "cryptography": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub",
+    "starlette": "hub", "uvicorn": "hub", "librosa": "train", "sklearn": "train",
 }  # fmt: skip
 
 
@@ -40,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(words).parse_args(words)
     # What the library has to say while it works, such as that the broker cannot be reached: one line each.
     logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
+        arguments = _parser(words).parse_args(words)
         done: int = arguments.run(arguments)
     except InputError as error:
         return _refuse(str(error))
@@ -114,18 +121,75 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _sensor_run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node", type=Path, metavar="NODE.toml", help="see `agls config example node`")
-    parser.add_argument("--files", type=Path, nargs="+", metavar="FILE", required=True, help="audio to hear, in order")
-    parser.add_argument("--start", type=_moment, metavar="UTC", help="time of the first sample (default: now)")
-    parser.add_argument("--realtime", action="store_true", help="as fast as the sound lasts, not as fast as possible")
+    parser.add_argument("node", type=Path, metavar="NODE.toml", help="made by `agls sensor init`")
+    parser.add_argument(
+        "--files", type=Path, nargs="+", metavar="FILE", help="audio to hear, in order, instead of the microphone"
+    )
+    parser.add_argument("--start", type=_moment, metavar="UTC", help="time of the first sample of files (default: now)")
+    parser.add_argument(
+        "--realtime", action="store_true", help="files as fast as the sound lasts, not as fast as possible"
+    )
 
 
 def _sensor_run(arguments: argparse.Namespace) -> int:
     from agls.config import load_node
+
+    config = load_node(arguments.node)
+    if arguments.files:
+        return _sensor_run_files(config, arguments)
+    if arguments.start is not None or arguments.realtime:
+        raise InputError("--start and --realtime are of files, and there are no --files")
+    return _sensor_run_live(config, arguments.node)
+
+
+def _sensor_run_live(config: "NodeConfig", path: Path) -> int:
+    from agls.sensor.shell import run_node
+
+    logging.getLogger("agls.sensor.shell").setLevel(logging.INFO)
+    source = _microphone(config, path)
+    _say(f"{config.sensor_id}: hearing by {config.microphone.device}, broker {config.mqtt.url}; Ctrl-C ends it")
+    with stop_on_signal() as stop:
+        counts = run_node(config, source, stop)
+    _say(_told(counts))
+    if counts["unacknowledged"]:
+        kept = "they are kept and sent again" if config.outbox_file else "outbox_file is empty, so they are lost"
+        _say(f"{counts['unacknowledged']} detections were not acknowledged; {kept}")
+    return DONE
+
+
+def _microphone(config: "NodeConfig", path: Path) -> "CardSource":
+    """Make the source that a node's file names: a sound card, or one of the simulator's."""
+    from agls.sensor.card import BLOCK_FRAMES, CardSource
+    from agls.sensor.portaudio import card_numbers, open_microphone
+
+    microphone = config.microphone
+    if not microphone.device:
+        there = ", ".join(f"hw:{name}" for name in sorted(card_numbers())) or "none on this machine"
+        raise InputError(f"{path}: microphone.device is empty; a sound card is accepted ({there}), or --files")
+    if microphone.device.partition(":")[0] != SIMULATED:
+        return open_microphone(microphone)
+    from firmware_sim.live_card import live_card
+
+    open_card = live_card(microphone, config.sensor_id, BLOCK_FRAMES)
+    return CardSource(open_card, float(microphone.sample_rate_hz), BLOCK_FRAMES, microphone.pulse_channel)
+
+
+def _sensor_check_arguments(parser: argparse.ArgumentParser) -> None:
+    from agls.sensor.check import add_arguments
+
+    add_arguments(parser)
+
+
+def _sensor_check(arguments: argparse.Namespace) -> int:
+    from agls.sensor.check import run
+
+    return run(arguments, _microphone)
+
+
+def _sensor_run_files(config: "NodeConfig", arguments: argparse.Namespace) -> int:
     from agls.sensor.capture import FileSource
     from agls.sensor.shell import run_node
 
-    config = load_node(arguments.node)
     start_ns = arguments.start if arguments.start is not None else time.time_ns()
     lost_count = 0
     for path in arguments.files:
@@ -190,6 +254,9 @@ def _hub(arguments: argparse.Namespace) -> int:
 def _console_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, metavar="SITE.toml", help="see `agls config example site`")
     parser.add_argument("--port", type=_port, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the hub's folder, to speak of the incidents kept there"
+    )
 
 
 def _console(arguments: argparse.Namespace) -> int:
@@ -198,7 +265,7 @@ def _console(arguments: argparse.Namespace) -> int:
 
     site = load_site(arguments.site)
     with stop_on_signal() as stop:
-        run_console(site, arguments.port, stop)
+        run_console(site, arguments.port, stop, arguments.out)
     return DONE
 
 
@@ -335,7 +402,12 @@ COMMANDS = Group(
         "sensor": Group(
             "Work with one sensor node",
             {
+                "init": of_module("Write a node's file and secrets", "agls.sensor.setup"),
+                "check": Command(
+                    "Try everything a node needs, and say what to do", _sensor_check_arguments, _sensor_check
+                ),
                 "run": Command("Hear, judge and send detections", _sensor_run_arguments, _sensor_run),
+                "install": of_module("Let systemd run the node from now on", "agls.sensor.install"),
                 "privacy-report": of_module("Print what left a node in the last 24 hours", "agls.sensor.privacy"),
             },
         ),
@@ -353,6 +425,14 @@ COMMANDS = Group(
                 "classifier": of_module("What a node's probabilities mean, from labels", "calibration.classifier"),
                 "camera": of_module("Where a camera mount looks, from landmarks", "calibration.camera"),
                 "coverage": of_module("Where shots would be heard, and how well located", "calibration.coverage"),
+            },
+        ),
+        "deploy": Group(
+            "Say who may speak to a site's broker",
+            {
+                "certs": of_module("Make a site's authority, and what its broker and hub need", "agls.deploy.certs"),
+                "enroll": of_module("Make the bundle that lets a node in", "agls.deploy.enroll"),
+                "revoke": of_module("Throw a node out", "agls.deploy.revoke"),
             },
         ),
         "config": Group(

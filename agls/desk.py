@@ -185,18 +185,40 @@ class Desk:
             self._journal.append(entry)
         return self._digest(entry, received_ns)
 
-    def retake(self, line: Header | Entry | Torn) -> None:
+    def retake(self, line: Header | Entry | Torn) -> list[Outbound]:
         """Take in a line of a journal again, without writing it to one.
 
         Parameters
         ----------
         line : Header, Heard, Refused, Advanced or Torn
             The line.
+
+        Returns
+        -------
+        list of Outbound
+            What follows, as it did the first time.
         """
         if isinstance(line, Torn):
             self.counts["torn_line"] += 1
         elif not isinstance(line, Header):
-            self._digest(line, line.at_ns)
+            return self._digest(line, line.at_ns)
+        return []
+
+    def needed_ns(self, items: list[Outbound]) -> dict[str, int]:
+        """Say when the last detection was received that each incident stands on.
+
+        Parameters
+        ----------
+        items : list of Outbound
+            What was said just now.
+
+        Returns
+        -------
+        dict of str to int
+            Incident to moment, UTC; one where it is not known is left out.
+        """
+        names = [item.incident for item in items if isinstance(item, Incident)]
+        return {name: received_ns for name in names for received_ns in self._last_needed.of(name)}
 
     def flush(self) -> None:
         """Hand the journal to the operating system: what was taken in may be acknowledged."""
@@ -256,8 +278,8 @@ class Desk:
         self._last_needed.tell(item)
         with self._bearing("folder"):
             self._folder.write(item)
-            # A cancellation follows from time that passed, not from a detection.
-            if isinstance(item, CadEvent) and item.status != "cancel" and self._clock_ns is not None:
+            # Updates wait for their time, and a cancellation follows from time that passed.
+            if isinstance(item, CadEvent) and item.status == "open" and self._clock_ns is not None:
                 now_ns = self._clock_ns()
                 self.latencies_s += [(now_ns - needed) / NS_PER_S for needed in self._last_needed.of(item.incident)]
 

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from agls import __version__
-from agls.config import Mqtt, SiteConfig
+from agls.config import Mqtt, SiteConfig, Store
 from agls.errors import InputError, MessageError
 from agls.messages import Counter, Detection, Heartbeat, Status, UtcNs, Wire, decode, encode
 
@@ -37,7 +37,7 @@ _CHUNK_BYTES = 65_536
 class Header(Wire, frozen=True, kw_only=True, tag_field="line", tag="header"):
     """What replaying needs to know first: who wrote this, and for which site.
 
-    The site is without its secrets: how to reach the broker and the webhook is left out.
+    The site is without its secrets: how to reach the broker, the store and subscribers is left out.
     """
 
     version: int
@@ -95,7 +95,13 @@ def header(site: SiteConfig) -> Header:
     Header
         With the site as far as the outputs depend on it.
     """
-    bare = msgspec.structs.replace(site, mqtt=Mqtt(), cad=msgspec.structs.replace(site.cad, webhook_url=""))
+    bare = msgspec.structs.replace(
+        site,
+        mqtt=Mqtt(realm=site.mqtt.realm),
+        cad=msgspec.structs.replace(site.cad, webhook_url=""),
+        subscriber=(),
+        store=Store(),
+    )
     return Header(version=FORMAT_VERSION, agls=__version__, site=bare)
 
 

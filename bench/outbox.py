@@ -348,7 +348,7 @@ def live(folder: Path, url: str, count: int) -> None:
         How many detections there are to be, over all lives.
     """
     from agls.sensor.outbox import Outbox
-    from agls.sensor.shell import NodeShell
+    from agls.sensor.shell import Around, NodeShell
     from agls.sensor.store import Store
 
     outage, notes = folder / "outage", folder / "notes"
@@ -359,7 +359,7 @@ def live(folder: Path, url: str, count: int) -> None:
     )
     store = Store(config.outbox_file)
     outbox = Outbox(store, 2 * count)
-    shell = NodeShell(config, node, outbox, store, clock_ns=lambda: _hurried_ns(outage))  # type: ignore[arg-type]
+    shell = NodeShell(config, node, outbox, store, around=Around(clock_ns=lambda: _hurried_ns(outage)))  # type: ignore[arg-type]
     with shell.connection, notes.open("ab", buffering=0) as file:
         # A line that was being written when the node was killed is none.
         file.truncate(notes.stat().st_size // LINE_BYTES * LINE_BYTES)

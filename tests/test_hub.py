@@ -18,7 +18,7 @@ from agls.config import Camera, Origin
 from agls.errors import InputError
 from agls.hub import Desk, HubSummary, pending_ns, replay_into, run_hub
 from agls.journal import Heard, Journal, Refused, read_journal
-from agls.messages import NS_PER_S, Ack, Incident, Shot, SlewRequest, UtcNs, encode
+from agls.messages import NS_PER_S, Ack, CadEvent, Incident, Shot, SlewRequest, UtcNs, encode
 from agls.pipeline import Hub
 from agls.sinks import OutFolder
 from agls.transport import Connection, Received, topic_of
@@ -94,7 +94,7 @@ def outputs(path):
         file.relative_to(path).as_posix(): file.read_bytes()
         for file in path.rglob("*")
         # Who can be relied on follows from the time of day: no replay says it.
-        if file.is_file() and not file.name.startswith(("journal", "fleet"))
+        if file.is_file() and not file.name.startswith(("journal", "fleet", "bridge.sqlite"))
     }
 
 
@@ -107,7 +107,7 @@ def test_a_shot_is_heard_located_told_written_and_acknowledged_before_the_hub_en
     assert air.of(Incident)[-1].incident == shot.incident
     assert air.of(SlewRequest)[0].camera_id == "cam"
     assert {(ack.sensor_id, ack.next_seq, ack.missing) for ack in air.of(Ack)} == {(f"s{n}", 1, ()) for n in range(4)}
-    assert [record for record in shown if not isinstance(record, hub.CadEvent)] == [
+    assert [record for record in shown if not isinstance(record, CadEvent)] == [
         record for record in air.published if not isinstance(record, Ack)
     ]
     assert (tmp_path / "cad" / f"{shot.incident}.0.json").exists()

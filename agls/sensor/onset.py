@@ -266,6 +266,16 @@ class OnsetDetector:
         self._expected = block.first_index + block.samples.size
         return out + stream.feed(block.samples)
 
+    def early(self) -> list[Onset]:
+        """Hand over what was found but still waits for its snippet, each once; `feed` hands it over again.
+
+        Returns
+        -------
+        list of Onset
+            In order of time, with the little of their snippets that was heard so far.
+        """
+        return self._stream.early() if self._stream is not None else []
+
     def finish(self) -> list[Onset]:
         """Decide what still waits for samples; a block fed afterwards begins a new stream.
 
@@ -280,12 +290,18 @@ class OnsetDetector:
 
 def _begins_from_nothing(onset: Onset) -> bool:
     """Whether a dead signal came to life, which is no arrival: constant before, and no decay after."""
-    whole, span = int(onset.snippet_onset), round(0.05 * onset.sample_rate_hz)
-    before = onset.snippet[max(0, whole - span) : max(0, whole - span // 10)]
-    if not before.size or np.ptp(before) > 0:
+    if not _is_from_nothing(onset):
         return False
+    whole, span = int(onset.snippet_onset), round(0.05 * onset.sample_rate_hz)
     first, last = onset.snippet[whole : whole + span], onset.snippet[whole + span :][-4 * span :]
     return bool(last.size > span and np.std(last) > FADED_SHARE * np.std(first))
+
+
+def _is_from_nothing(onset: Onset) -> bool:
+    """Whether the signal was dead before: constant."""
+    whole, span = int(onset.snippet_onset), round(0.05 * onset.sample_rate_hz)
+    before = onset.snippet[max(0, whole - span) : max(0, whole - span // 10)]
+    return bool(before.size and np.ptp(before) == 0)
 
 
 class _Stream:
@@ -312,7 +328,8 @@ class _Stream:
         self._examined = 0
         self._heard: deque[Pick] = deque()
         self._found: deque[Pick] = deque()
-        self._sent: deque[float] = deque()
+        self._emitted: deque[float] = deque()
+        self._early_end = -np.inf  # index of the last that was handed over early
 
     def feed(self, samples: Samples) -> list[Onset]:
         """Take samples in; work off every chunk that is full."""
@@ -329,6 +346,13 @@ class _Stream:
             self._take(waiting[start : start + self._chunk])
             out += self._emit(self._raw.end)
         return out
+
+    def early(self) -> list[Onset]:
+        """Hand over those found since the last call; none that may turn out to begin from nothing."""
+        new = [found for found in self._found if found.index > self._early_end]
+        if new:
+            self._early_end = new[-1].index
+        return [onset for onset in (self._onset(found, self._raw.end) for found in new) if not _is_from_nothing(onset)]
 
     def finish(self) -> list[Onset]:
         """Work off what is left, as if the last sample went on for a while."""
@@ -395,17 +419,13 @@ class _Stream:
             self._counts["below_snr"] += 1
             return
         self._heard.append(found)
-        self._found.append(found)
-        self._limit_rate(found.index)
-
-    def _limit_rate(self, now: float) -> None:
-        """Let go of the weakest that still waits, where a second holds more than may be sent: echoes before rounds."""
-        while self._sent and self._sent[0] <= now - self.rate_hz:
-            self._sent.popleft()
-        within = [found for found in self._found if found.index > now - self.rate_hz]
-        if len(self._sent) + len(within) > self._settings.max_rate_per_s:
-            self._found.remove(min(within, key=lambda found: found.peak))
+        while self._emitted and self._emitted[0] <= found.index - self.rate_hz:
+            self._emitted.popleft()
+        if len(self._emitted) >= self._settings.max_rate_per_s:
             self._counts["rate_limited"] += 1
+            return
+        self._emitted.append(found.index)
+        self._found.append(found)
 
     def _is_masked(self, found: Pick) -> bool:
         """Whether a sound is lost in what the last one left behind."""
@@ -422,12 +442,10 @@ class _Stream:
         out: list[Onset] = []
         after = self._samples(SNIPPET_AFTER_S)
         while self._found and (last or int(self._found[0].index) + after <= end):
-            found = self._found.popleft()
-            onset = self._onset(found, end)
+            onset = self._onset(self._found.popleft(), end)
             if _begins_from_nothing(onset):
                 self._counts["from_nothing"] += 1
             else:
-                self._sent.append(found.index)
                 out.append(onset)
         return out
 
