@@ -1,13 +1,11 @@
-"""Onsets: when an impulsive sound arrived, to a fraction of a sample, and how well that is known.
+"""Onsets: when impulsive sounds arrive in a stream, to a fraction of a sample, and how well that is known.
 
-Three steps, all on the same band-passed signal y (causal, so that nothing rings before its cause):
+All on the same band-passed signal y (causal, so that nothing rings before its cause):
 
 1. *Rise.* In frames of half a millisecond, the energy of the next 2 ms over that of the 20 ms before. A steady noise,
    however loud, does not rise; an echo or the next round of automatic fire does, over the tail of the one before.
-2. *Coarse.* Around the steepest rise, the sample where the energy ratio times the amplitude is largest (the modified
-   energy ratio): robust, but only to about a millisecond.
-3. *Fine.* From there back to where y first left the noise: the crossing of a threshold, interpolated between samples.
-   The leading edge alone decides, so a clipped peak or the bounce off the ground a millisecond later changes nothing.
+2. *Pick.* Where around the steepest rise the sound first left the noise (`agls.sensor.pick`).
+3. *Wave.* What its front looks like (`agls.sensor.wave`).
 
 The stream is worked in chunks that start at fixed indices whatever blocks it arrives in, so that the same audio gives
 the same onsets, bit for bit.
