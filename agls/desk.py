@@ -21,7 +21,7 @@ import msgspec
 from agls.config import SiteConfig
 from agls.errors import InputError, MessageError
 from agls.intake import MAX_FUTURE_NS
-from agls.journal import Advanced, Entry, Header, Heard, Journal, Refused, Torn, read_journal
+from agls.journal import Advanced, Entry, Header, Heard, Journal, Refused, Torn, read_journal, segment_name
 from agls.messages import (
     MAX_MESSAGE_BYTES,
     NS_PER_S,
@@ -232,6 +232,20 @@ class Desk:
         with self._bearing("tables"):
             self._folder.flush()
 
+    def tidy(self, now_ns: int, keep_ns: int) -> None:
+        """Go on in a new file of the journal, and leave out of the tables what is past its days.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC.
+        keep_ns : int
+            How long what was heard is kept [ns].
+        """
+        with self._bearing("journal"):
+            self._journal.turn_over(segment_name(now_ns))
+        self._folder.forget(now_ns - keep_ns)
+
     def acks(self, now_ns: int) -> list[Ack]:
         """Say to nodes what is safe here and what is missing.
 
@@ -306,6 +320,9 @@ class _NoJournal:
         """Do nothing."""
 
     def sync(self) -> None:
+        """Do nothing."""
+
+    def turn_over(self, name: str) -> None:
         """Do nothing."""
 
 

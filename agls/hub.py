@@ -23,13 +23,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from agls.bridge.retention import remove_old_files
 from agls.bridge.running import Bridge
 from agls.bridge.store.book import Batch
 from agls.config import SiteConfig
 from agls.desk import MAX_CLOCK_BACK_NS, Desk, replay_into
 from agls.errors import InputError
 from agls.fleet import Fleet, write_fleet
-from agls.journal import Heard, Journal, header, read_journal
+from agls.journal import Heard, Journal, header, read_journal, recent_journals
 from agls.messages import (
     NS_PER_S,
     ClockState,
@@ -54,6 +55,7 @@ JOURNAL_NAME = "journal.jsonl"
 CADENCE_S = 0.05  # between two moments, while a shot may be pending
 IDLE_S = 0.25  # longest wait for a message otherwise
 UPKEEP_S = 1.0  # between two syncs of the journal and renewals of the tables
+TIDY_S = 3_600.0  # between two files of the journal
 FLEET_S = 5.0  # between two looks at who can be relied on
 DRAIN_S = 5.0
 # Sound never crosses a site slower than this: -60 degrees Celsius, and a storm in its face.
@@ -136,7 +138,7 @@ def run_hub(
         journal = stack.enter_context(_open_journal(out / JOURNAL_NAME, site, resume=resume))
         desk = Desk(hub, folder, journal, time.time_ns)
         bridge = stack.enter_context(Bridge(site, out))
-        _take_up(desk, out / JOURNAL_NAME, pending_ns(site), bridge)
+        _take_up(desk, out / JOURNAL_NAME, site, bridge, resume=resume)
         refused = _Kept()
         line = stack.enter_context(Connection(site.mqtt, _client_id(site), HUB_SUBSCRIPTIONS, on_refused=refused.keep))
         fleet = Fleet(site, hub.frame.sensor_positions_m, hub.intake.gaps)
@@ -236,7 +238,8 @@ class _Shell:
         self.counts: Counter[str] = Counter()
         self.fleet = fleet
         self.out = out
-        self.upkeep_s = time.monotonic()
+        self.store = site.store
+        self.upkeep_s = self.tidied_s = time.monotonic()
         self.looked_s = -FLEET_S
 
     def turn(self) -> bool:
@@ -255,6 +258,7 @@ class _Shell:
         if time.monotonic() - self.upkeep_s >= UPKEEP_S:
             self.desk.sync()
             self.upkeep_s = time.monotonic()
+            self._tidy()
         if time.monotonic() - self.looked_s >= FLEET_S:
             self.look_at_fleet()
         return bool(received)
@@ -278,6 +282,16 @@ class _Shell:
             if not self.counts["fleet.failed"]:
                 _log.error("fleet.json cannot be written: %s", error)
             self.counts["fleet.failed"] += 1
+
+    def _tidy(self) -> None:
+        """Begin a new file of the journal each hour, best while nothing is pending; delete those past their days."""
+        open_s = time.monotonic() - self.tidied_s
+        if open_s < TIDY_S or (self._is_pending() and open_s < 2 * TIDY_S):
+            return
+        self.tidied_s = time.monotonic()
+        now_ns, keep_ns = time.time_ns(), round(self.store.detections_d * 86_400 * NS_PER_S)
+        self.desk.tidy(now_ns, keep_ns)
+        self.counts["purged"] += remove_old_files(self.out, ("journal-*.jsonl", "journal.*.jsonl"), now_ns - keep_ns)
 
     def _is_pending(self) -> bool:
         return self.desk.now_ns < self.desk.heard_ns + self.pending_ns
@@ -360,16 +374,17 @@ def _batch(desk: Desk, items: list[Outbound]) -> Batch:
     return Batch(tuple(items), desk.now_ns, time.time_ns(), desk.needed_ns(items))
 
 
-def _take_up(desk: Desk, path: Path, pending_ns: int, bridge: Bridge) -> None:
+def _take_up(desk: Desk, path: Path, site: SiteConfig, bridge: Bridge, *, resume: bool) -> None:
     """Bring a desk to where an earlier run ended; a run that drained ends ahead of the clock, by what was pending."""
     entered_ns = bridge.book.entered_ns()
-    for line in read_journal(path):
-        said = desk.retake(line)
-        if desk.now_ns >= entered_ns and said:
-            bridge.tell(_batch(desk, said))
+    for part in recent_journals(path, site) if resume else []:
+        for line in read_journal(part):
+            said = desk.retake(line)
+            if desk.now_ns >= entered_ns and said:
+                bridge.tell(_batch(desk, said))
     desk.latencies_s.clear()  # of documents written long ago
     ahead_ns = desk.now_ns - time.time_ns()
-    if ahead_ns > pending_ns + MAX_CLOCK_BACK_NS:
+    if ahead_ns > pending_ns(site) + MAX_CLOCK_BACK_NS:
         raise InputError(
             f"journal {path} ends at {format_utc(desk.now_ns)}, {ahead_ns // NS_PER_S} s after this machine's clock; "
             "set the clock, or give another folder"

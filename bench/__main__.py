@@ -43,6 +43,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("latency", "bench.latency:measure", 10, 1, "from the muzzle to the published shot"),
     ("timing", "bench.timing:measure", 12, 3, "the sample clock: how far off, how honest, how soon, and over a week"),
     ("picks", "bench.picks:measure", 8, 1, "onsets: how far off, whether sigma is true, rounds, N-waves, cost"),
+    ("node", "bench.node:measure", 12, 3, "a running node: memory, start, quiet, a week, deafness"),
     ("fleet", "bench.fleet:measure", 6, 0.5, "ten thousand nodes through mosquitto, every message accounted for"),
     ("outbox", "bench.outbox:measure", 8, 2, "a day without a broker and fifty kills; onset to MQTT"),
     ("survey", "bench.survey:measure", 2, 0.3, "sensors' places and clocks from test shots, and whether sigma is true"),

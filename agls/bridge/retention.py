@@ -1,6 +1,8 @@
 """Forget what need not be kept: incidents, shots and calls after their days, unless they are held as evidence."""
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -52,24 +54,30 @@ def purge(book: Book, now_ns: int) -> Counter[str]:
     return +gone
 
 
-def old_files(folder: Path, pattern: str, before_ns: int) -> list[Path]:
-    """List files that were last written before a moment.
+def remove_old_files(folder: Path, patterns: Sequence[str], before_ns: int) -> int:
+    """Delete files that were last written before a moment.
 
     Parameters
     ----------
     folder : pathlib.Path
         Where.
-    pattern : str
+    patterns : sequence of str
         Which, such as ``journal-*.jsonl``.
     before_ns : int
         The moment, UTC.
 
     Returns
     -------
-    list of pathlib.Path
-        In order of their names.
+    int
+        How many.
     """
-    return sorted(path for path in folder.glob(pattern) if path.stat().st_mtime_ns < before_ns)
+    count = 0
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+        with suppress(OSError):
+            if path.stat().st_mtime_ns < before_ns:
+                path.unlink()
+                count += 1
+    return count
 
 
 def _forget_incidents(book: Book, names: list[str], now_ns: int) -> int:

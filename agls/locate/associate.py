@@ -106,6 +106,7 @@ class Associator:
         self.by_key: dict[Key, Held] = {}
         self.early: dict[Key, Held] = {}  # not judged yet
         self.past: list[Group] = []
+        self.past_rounds: list[tuple[int, Round]] = []  # those of them that no bullet helped to locate, as heard last
         self.idle = Idle.at_first(len(ids))
         self.idle_until_ns: int | None = None
         self.told: list[_Told] = []
@@ -132,6 +133,8 @@ class Associator:
         if detection.stage == "preliminary":
             if detection.toa_ns > now_ns - EARLY_KEPT_NS and len(self.early) < self.settings.max_pending_count:
                 self.early[key] = held
+            if not self._is_judged_near(detection.toa_ns):
+                return []  # whatever it agrees with could not be told yet
         else:
             self.early.pop(key, None)
             insort(self.held, held)
@@ -164,6 +167,11 @@ class Associator:
                 return out
             step = self._decide if decide_ns <= self.look_ns else self._look
             out += [(due_ns, item) for item in step(due_ns)]
+
+    def _is_judged_near(self, toa_ns: int) -> bool:
+        """Say whether enough was judged of what could be the same shot."""
+        first = bisect_left(self.held, toa_ns - self.zone_ns, key=lambda held: held.toa_ns)
+        return bisect_left(self.held, toa_ns + self.zone_ns, key=lambda held: held.toa_ns) - first >= JUDGED_COUNT
 
     def _decide_ns(self) -> int:
         """Say when the first zone can be decided: nothing of it, nor of a rival's, can still come."""
@@ -248,6 +256,7 @@ class Associator:
         self.idle_until_ns = zone_end_ns
         past = [group for group in self.past if group.members[-1].toa_ns > zone_end_ns - CONTEXT_NS]
         self.past = past + decided
+        self.past_rounds = [one for one in self.past_rounds if one[0] > zone_end_ns - CONTEXT_NS]
         out += [_rejected("shockwave", held.detection) for held in sorted(shocks)]
         return out + [_rejected("unassociated", held.detection) for held in idle]
 
@@ -307,13 +316,15 @@ class Associator:
         return out, fallen
 
     def _located(self, groups: Sequence[Group]) -> list[Round | Rejection]:
-        """Locate groups of detections, each for itself; then those of one place together."""
+        """Locate groups of detections, each for itself; then those of one place together, and with those before."""
         out = [self._alone(group) for group in groups]
         which = [k for k, (group, one) in enumerate(zip(groups, out, strict=True))
                  if isinstance(one, Round) and not group.shocks]  # fmt: skip
         rounds = [one for one in (out[k] for k in which) if isinstance(one, Round)]
-        if len(rounds) > 1:
-            for k, one in zip(which, together(rounds, self.array.positions_m, self.slow), strict=True):
+        before = [one for _, one in self.past_rounds]
+        if rounds and len(before) + len(rounds) > 1:
+            located = together([*before, *rounds], self.array.positions_m, self.slow)
+            for k, one in zip(which, located[len(before) :], strict=True):
                 out[k] = one
         return out
 
@@ -343,6 +354,8 @@ class Associator:
         shot = self._shot(solution, group, right, now_ns)
         if not final:
             return [shot]
+        if not group.shocks:
+            self.past_rounds.append((group.members[-1].toa_ns, one))
         positions_m, pick_s = self.array.positions_m[one.sensors], np.hypot(one.pick_s, one.common_s)
         sigma_s = np.hypot(pick_s, one.path_s)
         if self._no_ellipse(solution, right):

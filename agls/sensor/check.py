@@ -243,7 +243,7 @@ def _judged(config: NodeConfig, heard: Heard, reached: Finding, gps: Gps) -> Ite
     yield look_at_clock(heard)
     yield look_at_pulse(config, heard, gps)
     if reached.verdict != "FAILED":
-        yield _answered(reached, heard)
+        yield answered(reached, heard)
     yield look_at_clap(heard, config)
 
 
@@ -430,11 +430,27 @@ def look_at_pulse(config: NodeConfig, heard: Heard, gps: Gps) -> Finding:
     return Finding("pulse", "skipped", "none is set up; times are those of the network")
 
 
-def _answered(reached: Finding, heard: Heard) -> Finding:
-    """Complete what is known of the broker by whether it answered the node."""
-    if heard.connected or heard.counts["connected"]:
+def answered(reached: Finding, heard: Heard) -> Finding:
+    """Complete what is known of the broker by what it did with the node.
+
+    Parameters
+    ----------
+    reached : Finding
+        That it can be reached.
+    heard : Heard
+        What came of listening.
+
+    Returns
+    -------
+    Finding
+        Whether it accepts the node, and keeps it.
+    """
+    if lost := heard.counts["connection_lost"]:
+        said = f"but the connection broke {lost} times"
+        do = "does another node use this name or certificate? see node; if not, is the network that bad (ping)?"
+    elif heard.connected:
         return Finding("broker", reached.verdict, f"{reached.said}; it accepts this node", reached.do)
-    if heard.counts["connect_refused"]:
+    elif heard.counts["connect_refused"]:
         said, do = (
             "but it refuses this node",
             "is it enrolled, and not revoked? [mqtt] username and password_file, or bundle",

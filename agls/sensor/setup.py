@@ -417,7 +417,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _ask(words: str, default: str) -> str:
-    return input(f"{words} [{default}]: " if default else f"{words}: ").strip()
+    try:
+        return input(f"{words} [{default}]: " if default else f"{words}: ").strip()
+    except EOFError:
+        raise InputError(f"no answer to: {words}; nothing was written") from None
 
 
 def _asked_profile(ask: Ask) -> str:

@@ -3,7 +3,8 @@
 An N-wave goes up at once, evenly down through zero in a fifth to half a millisecond, and up at once again; a blast goes
 up once, and falls. Both are drawn as they would come through the picker's own band, dulled more or less by the air, and
 with the bounce off the ground when it may come; the one that leaves less of what was heard unexplained is meant, if it
-leaves half as much as the other, and little. Else they are not told apart, nor at rates at which an N is four samples.
+leaves two fifths of what the other does, and little. Else they are not told apart, nor at rates at which an N is four
+samples.
 """
 
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ DULLED_S = (0.0, 3e-5, 7e-5)
 BOUNCES_S = (1.5e-4, 2.5e-4, 3.5e-4, 4.5e-4, 5.5e-4)
 SHIFTS = (-0.7, 0.0, 0.7)
 FINER, LENGTH_S = 8, 0.04
-MOST_LEFT, LEFT_SHARE = 0.15, 0.5
+MOST_LEFT, LEFT_SHARE = 0.15, 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)

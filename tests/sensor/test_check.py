@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from agls.config import Classification, Microphone, Mqtt, NodeConfig, Survey
 from agls.example import example
 from agls.messages import Ack, Detection, Heartbeat
 from agls.sensor.card import BLOCK_FRAMES, CardSource
-from agls.sensor.check import Heard, check, look_at_clipping, look_at_clock, look_at_hum, look_at_level
+from agls.sensor.check import Heard, answered, check, look_at_clipping, look_at_clock, look_at_hum, look_at_level
 from agls.sensor.finding import Finding
 from agls.sensor.gps import Gps
 from agls.sensor.health import Fix
@@ -241,6 +242,23 @@ def run_some(config: NodeConfig, until_s: float = 14.0) -> None:
             opened.close()
 
     run_node(config, Ended(), threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("counts", "connected", "said"),
+    [
+        ({"connected": 1}, True, "accepts this node"),
+        ({"connect_refused": 3}, False, "refuses this node"),
+        ({"connect_unanswered": 2}, False, "without an answer"),
+        ({}, False, "never answers"),
+        ({"connected": 4, "connection_lost": 3}, False, "broke 3 times"),
+    ],
+)
+def test_what_a_broker_does_with_a_node_is_told(counts: dict[str, int], connected: bool, said: str) -> None:
+    heard = Heard(connected=connected, counts=Counter(counts))
+    found = answered(Finding("broker", "ok", "it is there"), heard)
+    assert said in found.said
+    assert (found.verdict == "ok") == connected
 
 
 def test_a_certificate_of_another_node_is_named(tmp_path: Path) -> None:

@@ -178,3 +178,12 @@ def test_full_scale_is_counted_sample_by_sample() -> None:
     hearing.feed(block([0.0] * 999 + [-1.0]))
     hearing.feed(block([0.1] * 999 + [0.2]))
     assert hearing.take()[2] == 1 / 2000
+
+
+def test_a_surveyed_place_is_home_from_the_start() -> None:
+    here, there = Fix(40.0, 7.0, 3.0), Fix(40.01, 7.0, 3.0)
+    for fix, moved in ((here, False), (there, True)):
+        standing = Standing("", surveyed=(40.0, 7.0))
+        for _ in range(FIX_COUNT):
+            standing.feed(fix)
+        assert standing.is_moved == moved
