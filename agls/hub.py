@@ -47,7 +47,7 @@ from agls.messages import (
 )
 from agls.pipeline import Hub
 from agls.sinks import OutFolder
-from agls.transport import HUB_SUBSCRIPTIONS, Connection
+from agls.transport import HUB_SUBSCRIPTIONS, TAKE_LIMIT_COUNT, Connection
 
 __all__ = ["Desk", "HubSummary", "replay_into", "run_hub"]
 
@@ -252,7 +252,8 @@ class _Shell:
         for topic, payload, received_ns in self.refused.take():
             self._say(self.desk.hear(topic, payload, received_ns))
         now_ns = time.time_ns()
-        if now_ns - self.desk.now_ns >= self._cadence_ns():
+        # What still waits to be taken in was received before now: time must not pass over it.
+        if len(received) < TAKE_LIMIT_COUNT and now_ns - self.desk.now_ns >= self._cadence_ns():
             self._say(self.desk.advance(now_ns))
         self._acknowledge()
         if time.monotonic() - self.upkeep_s >= UPKEEP_S:

@@ -74,9 +74,10 @@ class Air:
 
     def take(self, timeout_s):
         try:
-            return [self.inbox.get(timeout=timeout_s)]
+            first = self.inbox.get(timeout=timeout_s)
         except queue.Empty:
             return []
+        return [first, *(self.inbox.get_nowait() for _ in range(self.inbox.qsize()))]
 
     def publish(self, record):
         self.published.append(record)

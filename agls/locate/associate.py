@@ -186,7 +186,8 @@ class Associator:
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
         self.early = {key: held for key, held in self.early.items() if held.received_ns > now_ns - EARLY_KEPT_NS}
-        window = sorted([*self.held, *self.early.values()]) if self.early else self.held
+        with_early = len(self.held) + len(self.early) <= BUSY_COUNT  # else what is judged is enough to look through
+        window = sorted([*self.held, *self.early.values()]) if self.early and with_early else self.held
         if len(window) > BUSY_COUNT or len(self.held) < JUDGED_COUNT:
             self.look_ns, self.looked_ns = NEVER_NS, now_ns
             return []  # too much to look through twice, told when it is decided; or nothing that could be told yet

@@ -275,6 +275,21 @@ def test_a_certificate_of_another_node_is_named(tmp_path: Path) -> None:
     assert (other.verdict, 'certificate is that of "pole-7"' in other.said) == ("FAILED", True)
 
 
+def test_heartbeats_tell_what_gpsd_says_of_receiver_and_pulse(tmp_path: Path, mqtt: Mqtt) -> None:
+    from tests.sensor.test_gps import PPS, TPV, Peer, line
+
+    peer = Peer(lambda connection: (connection.sendall(line(TPV) + line(PPS)), peer.hold())[0])
+    config = node_config(tmp_path, mqtt, "pole-gps", gpsd=peer.address, survey=PLACE)
+    with hub(mqtt, "hub-gps") as heard:
+        run_some(config)
+        beats, _ = of("pole-gps", heard)
+    peer.done.set()
+    peer.thread.join()
+    peer.server.close()
+    assert beats[-1].gps_age_s is not None
+    assert beats[-1].pps_age_s is not None
+
+
 def test_a_receiver_that_is_elsewhere_is_named() -> None:
     config = NodeConfig(sensor_id="pole-1", survey=PLACE, gpsd="127.0.0.1:2947")
     near, far = Fix(40.44062, -79.99590, 3.0), Fix(40.4506, -79.9959, 3.0)
