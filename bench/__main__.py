@@ -42,6 +42,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("throughput", "bench.speed:measure_throughput", 15, 2, "picks a second beside PyOcto"),
     ("latency", "bench.latency:measure", 10, 1, "from the muzzle to the published shot"),
     ("timing", "bench.timing:measure", 12, 3, "the sample clock: how far off, how honest, how soon, and over a week"),
+    ("picks", "bench.picks:measure", 8, 1, "onsets: how far off, whether sigma is true, rounds, N-waves, cost"),
     ("node", "bench.node:measure", 12, 3, "a running node: memory, start, quiet, a week, deafness"),
     ("fleet", "bench.fleet:measure", 6, 0.5, "ten thousand nodes through mosquitto, every message accounted for"),
     ("outbox", "bench.outbox:measure", 8, 2, "a day without a broker and fifty kills; onset to MQTT"),
