@@ -8,8 +8,6 @@ stderr), 130 interrupted, 1 anything else.
 import argparse
 import logging
 import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,40 +119,15 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _sensor_run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node", type=Path, metavar="NODE.toml", help="made by `agls sensor init`")
-    parser.add_argument(
-        "--files", type=Path, nargs="+", metavar="FILE", help="audio to hear, in order, instead of the microphone"
-    )
-    parser.add_argument("--start", type=_moment, metavar="UTC", help="time of the first sample of files (default: now)")
-    parser.add_argument(
-        "--realtime", action="store_true", help="files as fast as the sound lasts, not as fast as possible"
-    )
+    from agls.sensor.live import add_arguments
+
+    add_arguments(parser)
 
 
 def _sensor_run(arguments: argparse.Namespace) -> int:
-    from agls.config import load_node
+    from agls.sensor.live import run
 
-    config = load_node(arguments.node)
-    if arguments.files:
-        return _sensor_run_files(config, arguments)
-    if arguments.start is not None or arguments.realtime:
-        raise InputError("--start and --realtime are of files, and there are no --files")
-    return _sensor_run_live(config, arguments.node)
-
-
-def _sensor_run_live(config: "NodeConfig", path: Path) -> int:
-    from agls.sensor.shell import run_node
-
-    logging.getLogger("agls.sensor.shell").setLevel(logging.INFO)
-    source = _microphone(config, path)
-    _say(f"{config.sensor_id}: hearing by {config.microphone.device}, broker {config.mqtt.url}; Ctrl-C ends it")
-    with stop_on_signal() as stop:
-        counts = run_node(config, source, stop)
-    _say(_told(counts))
-    if counts["unacknowledged"]:
-        kept = "they are kept and sent again" if config.outbox_file else "outbox_file is empty, so they are lost"
-        _say(f"{counts['unacknowledged']} detections were not acknowledged; {kept}")
-    return DONE
+    return run(arguments, _microphone)
 
 
 def _microphone(config: "NodeConfig", path: Path) -> "CardSource":
@@ -186,46 +159,8 @@ def _sensor_check(arguments: argparse.Namespace) -> int:
     return run(arguments, _microphone)
 
 
-def _sensor_run_files(config: "NodeConfig", arguments: argparse.Namespace) -> int:
-    from agls.sensor.capture import FileSource
-    from agls.sensor.shell import run_node
-
-    start_ns = arguments.start if arguments.start is not None else time.time_ns()
-    lost_count = 0
-    for path in arguments.files:
-        FileSource(path).close()  # what cannot be heard is refused before anything is
-    _say(
-        f"{config.sensor_id}: hearing {_number(len(arguments.files), 'file')}, broker {config.mqtt.url}; Ctrl-C ends it"
-    )
-    with stop_on_signal() as stop:
-        for path in arguments.files:
-            source = FileSource(path, start_ns, realtime=arguments.realtime)
-            start_ns = source.clock.utc_ns(source.frames)
-            counts = run_node(config, source, stop)
-            lost_count += counts["unacknowledged"]
-            _say(f"{path}: {_told(counts)}")
-            if stop.is_set():
-                break
-    if lost_count:
-        _say(f"{lost_count} detections were not acknowledged; is a hub listening at {config.mqtt.url}?")
-    return FAILED if lost_count else DONE
-
-
-def _told(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing counted"
-
-
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _moment(text: str) -> int:
-    from agls.messages import parse_utc
-
-    try:
-        return parse_utc(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _port(text: str) -> int:
