@@ -133,10 +133,10 @@ def known(record: IncidentRecord) -> Iterator[str]:
     yield f"{what(record)}."
     yield f"Place: {where(record)}."
     if not is_withdrawn(record):
-        yield _firing(found)
+        yield from _firing(found)
     yield f"Heard by {_count(found.sensor_count, 'sensor')}; probability of gunfire {percent(found.p_gunfire)}."
     yield from _said(record)
-    yield from (f"{statement}" for statement in record.statements if statement)
+    yield from filter(None, record.statements)
     if record.late:
         yield "Located late: this happened some time ago."
     yield f"{CAUTION[0].upper()}{CAUTION[1:]}."
@@ -207,21 +207,22 @@ def ring(found: Finding, ellipse: Ellipse) -> NDArray[np.float64]:
     return np.vstack([corners, corners[:1]])
 
 
-def _firing(found: Finding) -> str:
-    """Say how it was fired."""
+def _firing(found: Finding) -> Iterator[str]:
+    """Say how it was fired, where there is more to say than how often."""
     parts = []
     if found.round_count > 1:
         parts.append(f"in {(found.last_shot_ns - found.first_shot_ns) / NS_PER_S:.1f} s")
     if found.rate_per_s is not None:
         parts.append(f"{found.rate_per_s:.1f} a second")
     if found.automatic:
-        parts.append("automatic fire")
+        parts.append("automatically")
     if found.shooter_count > 1:
-        parts.append(f"{found.shooter_count} shooters")
+        parts.append(f"by {found.shooter_count} shooters")
     if found.motion is not None:
         heading = COMPASS[round(found.motion.heading_deg / 45.0) % 8]
         parts.append(f"moving {heading} at about {found.motion.speed_m_s:.0f} m/s")
-    return f"{_count(found.round_count, 'round').capitalize()}{': ' if parts else ''}{', '.join(parts)}."
+    if parts:
+        yield f"Fired {', '.join(parts)}."
 
 
 def _said(record: IncidentRecord) -> Iterator[str]:

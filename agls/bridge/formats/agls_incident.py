@@ -8,9 +8,9 @@
     data                a Feature: id the incident, geometry a Point [longitude, latitude, height], null where the site
                         has no place on Earth
 
-Its properties say first what to show (``headline``, ``where``, ``caution``, and place, rounds and verdict as last
-corrected), then the whole record: `first` and `latest` of the machine, `corrections` of people, `shots`. ``area`` is
-the 95 % ellipse drawn as a GeoJSON Polygon, null without a place on Earth. Times are RFC 3339 with nine decimals.
+Its properties say first what to show (``headline``, ``where``, ``known``, ``caution``, and place, rounds and verdict as
+last corrected), then the whole record: `first` and `latest` of the machine, `corrections` of people, `shots`. ``area``
+is the 95 % ellipse drawn as a GeoJSON Polygon, null without a place on Earth. Times are RFC 3339 with nine decimals.
 """
 
 from typing import Any
@@ -74,6 +74,7 @@ def feature(record: IncidentRecord, dialect: Dialect) -> dict[str, Any]:
         "schema": SCHEMA,
         "headline": wording.headline(record),
         "where": wording.where(record),
+        "known": list(wording.known(record)),
         "caution": CAUTION,
         "reviewed": judgement(record) is not None,
         "link": f"{dialect.link}{record.incident}" if dialect.link else None,

@@ -31,6 +31,7 @@ def document(record: IncidentRecord, dialect: Dialect) -> bytes:  # noqa: ARG001
     """
     told = cad_event(_incident(record, shown(record)), record.telling, record.at_ns, record.incident_type)
     known = {
+        "headline": f"EXERCISE - {told.headline}" if record.exercise else told.headline,
         "call_number": record.duplicate_of or next((link.call_number for link in record.calls), ""),
         "exercise": record.exercise,
         "priority": record.priority,

@@ -112,7 +112,7 @@ class _Writer:
         texts = {
             "incidentTypeCommonRegistryText": dialect.eido_reviewed_type if judged else dialect.eido_type,
             "incidentTypeInternalCode": record.type_code,
-            "incidentTypeInternalText": f"{record.incident_type} - {wording.headline(record)}",
+            "incidentTypeInternalText": f"{wording.headline(record)} ({record.incident_type})",
             "internalIncidentId": record.incident,
             "beatOrDispatchGroupText": record.beat,
         }
