@@ -230,7 +230,7 @@ def run_peer_alone(notes: Path, port: int) -> None:
     known = {json.loads(line)["key"] for line in notes.read_text("utf-8").splitlines()} if notes.exists() else set()
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
+    class _Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             key = self.headers["Idempotency-Key"]
@@ -248,11 +248,11 @@ def run_peer_alone(notes: Path, port: int) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
+    class _Server(ThreadingHTTPServer):
         daemon_threads = True
         allow_reuse_address = True
 
-    Server(("127.0.0.1", port), Handler).serve_forever(poll_interval=0.05)
+    _Server(("127.0.0.1", port), _Handler).serve_forever(poll_interval=0.05)
 
 
 # ------------------------------------------------------------------------------------------------------ the poles

@@ -212,7 +212,7 @@ SUBSCRIBER = '[[subscriber]]\nsubscriber_id = "rtcc"\nurl = "https://rtcc.exampl
         ('[[rule]]\nname = "night"\nhours = "25:00-02:00"', "hours like 21:00-02:30"),
         ('[[rule]]\nname = "night"\ndates = ["July 4"]', "a date like 07-04"),
         (f"{SUBSCRIBER}\n{SUBSCRIBER}", "needs its own"),
-        (f'{SUBSCRIBER}\n{SUBSCRIBER.replace('"rtcc"', '"b"')}\nrealm = "exercise"', "receives live incidents already"),
+        (SUBSCRIBER + "\n" + SUBSCRIBER.replace('"rtcc"', '"b"') + '\nrealm = "exercise"', "receives live incidents"),
         ('[cad]\nwebhook_url = "http://x"\n[[subscriber]]\nsubscriber_id = "cad"\nurl = "http://y"', "has the name of"),
         ('[cad]\nwebhook_url = "http://x"\n[[subscriber]]\nsubscriber_id = "b"\nurl = "http://x"\nrealm = "exercise"',
          "receives live incidents already"),

@@ -209,19 +209,19 @@ def routes(book: Book) -> list[Route]:
         For a Starlette application.
     """
 
-    async def record(request: Request) -> Response:
+    async def _record(request: Request) -> Response:
         return await _answered(lambda: book.record(request.path_params["incident"]))
 
-    async def letters(request: Request) -> Response:
+    async def _told(request: Request) -> Response:
         return await _answered(lambda: _letters(book, request.path_params["incident"]))
 
-    said = [Route(path, _endpoint(book, kind, say), methods=["POST"]) for path, (kind, say) in WORDS.items()]
+    said = [Route(path, _way_in(book, kind, say), methods=["POST"]) for path, (kind, say) in WORDS.items()]
     one = "/api/incidents/{incident}"
-    return [*said, Route(one, record), Route(f"{one}/letters", letters)]
+    return [*said, Route(one, _record), Route(f"{one}/letters", _told)]
 
 
-def _endpoint(book: Book, kind: type[Wire], say: Say) -> Callable[[Request], Any]:
-    async def endpoint(request: Request) -> Response:
+def _way_in(book: Book, kind: type[Wire], say: Say) -> Callable[[Request], Any]:
+    async def _endpoint(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return _refusal(415, "what is said must be JSON; send it with Content-Type: application/json")
         payload = b""
@@ -236,7 +236,7 @@ def _endpoint(book: Book, kind: type[Wire], say: Say) -> Callable[[Request], Any
         name = request.path_params.get("incident", "")
         return await _answered(lambda: say(book, name, word, time.time_ns()))
 
-    return endpoint
+    return _endpoint
 
 
 def _letters(book: Book, incident: str) -> list[dict[str, Any]]:
