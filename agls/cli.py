@@ -27,7 +27,8 @@ SIMULATED = "sim"  # as a microphone's device, alone or before : and a scene's f
 # Which extra brings a package that a node does not have.
 EXTRA_OF = {
     "amqtt": "hub", "cryptography": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub",
-    "starlette": "hub", "uvicorn": "hub", "librosa": "train", "sklearn": "train",
+    "sqlalchemy": "hub", "starlette": "hub", "uvicorn": "hub", "websockets": "hub",
+    "librosa": "train", "sklearn": "train",
 }  # fmt: skip
 
 
@@ -204,6 +205,18 @@ def _console(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _formats_arguments(parser: argparse.ArgumentParser) -> None:
+    from agls.bridge.exercise import add_format_arguments
+
+    add_format_arguments(parser)
+
+
+def _formats(arguments: argparse.Namespace) -> int:
+    from agls.bridge.exercise import print_formats
+
+    return print_formats(arguments)
+
+
 # -------------------------------------------------------------------------------------- recordings and simulation
 
 
@@ -348,6 +361,14 @@ COMMANDS = Group(
         ),
         "hub": Command("Locate shots from the detections of a site", _hub_arguments, _hub),
         "console": Command("Show the live map and incidents of a site", _console_arguments, _console),
+        "bridge": Group(
+            "Tell dispatch and the RTCC of incidents",
+            {
+                "formats": Command("Print an incident in any format", _formats_arguments, _formats),
+                "send": of_module("Tell whoever receives exercises of one", "agls.bridge.exercise"),
+                "serve": of_module("Let CADs and the RTCC fetch incidents", "agls.bridge.serving"),
+            },
+        ),
         "simulate": Command(
             "Write a simulated dataset with its truth, or load a broker with a fleet", _simulate_arguments, _simulate
         ),
