@@ -169,5 +169,5 @@ def latest(engine: sa.Engine, subscriber: str, incident: str, since_ns: int) -> 
     return found[0] if found else None
 
 
-def _items(rows: Sequence[sa.Row[Any]]) -> list[Item]:
+def _items(rows: Sequence[Any]) -> list[Item]:
     return [Item(number, msgspec.structs.replace(read_record(body), telling=telling)) for number, telling, body in rows]
