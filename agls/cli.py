@@ -7,6 +7,7 @@ stderr), 130 interrupted, 1 anything else.
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +44,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
+        Exit code: 0 done, 1 nobody reads what is printed any more, 2 bad input, 130 interrupted. Wrong use and
+        ``--help`` end in `SystemExit`.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # such as after `| head`; what is still to be printed at the end goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        raise
+
+
+def _main(words: Sequence[str]) -> int:
     # What the library has to say while it works, such as that the broker cannot be reached: one line each.
     logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
