@@ -117,7 +117,9 @@ def test_no_server_is_away() -> None:
     assert say(port).outcome == "away"
 
 
-@pytest.mark.parametrize("url", ["", "http://tak.example/", "tcp://tak.example", "tls://me@tak.example:8089", "tcp://h:99999"])  # fmt: skip
+@pytest.mark.parametrize(
+    "url", ["", "http://tak.example/", "tcp://tak.example", "tls://me@tak.example:8089", "tcp://h:99999"]
+)
 def test_an_address_that_is_no_tak_server_is_refused_in_one_sentence(url: str) -> None:
     with pytest.raises(InputError, match="is no TAK server; give tcp://HOST:PORT"):
         TakServer(Subscriber(subscriber_id="tak", url=url))
