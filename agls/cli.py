@@ -8,6 +8,7 @@ stderr), 130 interrupted, 1 anything else.
 import argparse
 import logging
 import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,12 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:  # such as after `| head`; what is still to be printed at the end goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return FAILED
-        raise
+        if not _is_unread(sys.stdout.fileno()):
+            raise
+        # Such as after `| head`; what is still to be printed at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether nobody can read any more what is written to a pipe."""
+    watch = select.poll()
+    watch.register(descriptor, 0)
+    return any(found & select.POLLERR for _, found in watch.poll(0))
 
 
 def _main(words: Sequence[str]) -> int:
