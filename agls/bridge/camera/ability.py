@@ -1,7 +1,7 @@
 """What an ONVIF camera can do, from what it says of itself: its spaces, and what their coordinates are in degrees.
 
-Cameras leave much unsaid, or say it wrong. What is not said is as the standard usually has it: generic space from -1 to 1
-over the limits that the site gives the camera, zoom from 0 wide to 1 tele; so is a range whose ends are one.
+Cameras leave much unsaid, or say it wrong. What is not said is as the standard usually has it: generic space from -1 to
+1 over the limits that the site gives the camera, zoom from 0 wide to 1 tele; so is a range whose ends are one.
 """
 
 import math
