@@ -9,6 +9,7 @@ from agls.bridge.tls import server_context
 from agls.config import Subscriber
 from agls.errors import InputError
 
+SEND_BUFFER_BYTES = 262_144  # what one that does not read may hold in the kernel
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -44,6 +45,7 @@ class Listening:
         self.context: ssl.SSLContext | None = None if parts.scheme == plain else server_context(subscriber)
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         try:
             self.socket.bind((host, port))
             self.socket.listen()

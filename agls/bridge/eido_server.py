@@ -12,7 +12,6 @@ Mutual TLS, or an address of this machine alone. What a connection may do to us 
 import asyncio
 import json
 import logging
-import math
 import time
 import uuid
 from collections import Counter
@@ -91,7 +90,9 @@ class EidoServer:
         stop : asyncio.Event
             Ends it.
         """
-        cursor, looked_s = shelf.last_number(self._engine, self._name), -math.inf
+        # Before anybody may ask; what is queued in between is told twice.
+        cursor = shelf.last_number(self._engine, self._name)
+        self._active, looked_s = self._read_active(), time.monotonic()
         async with serve(
             self._serve,
             sock=self._listening.socket,
@@ -165,15 +166,17 @@ class EidoServer:
             with suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), KEEP_S)
             news.clear()
-            for message in subscriptions.due(time.monotonic()):
-                await self._say(line, message)
+            while messages := list(subscriptions.due(time.monotonic())):
+                for message in messages:
+                    await self._say(line, message)
 
     async def _say(self, line: ServerConnection, message: Message) -> None:
         try:
             await asyncio.wait_for(line.send(json.dumps(message, ensure_ascii=False)), self._slow_s)
         except TimeoutError:
-            self._count("stopped_reading", str(line.remote_address))
-            line.transport.abort()
+            if not line.transport.is_closing():
+                self._count("stopped_reading", str(line.remote_address))
+                line.transport.abort()
         except ConnectionClosed:
             pass  # whoever hears the line notices, too
 

@@ -86,7 +86,7 @@ class Stream:
         self._stop = stop
         settings = uvicorn.Config(
             self._answer, log_config=None, lifespan="off", access_log=False, server_header=False, timeout_keep_alive=5,
-            timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16_384,
+            interface="asgi3", proxy_headers=False, timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16_384,
         )  # fmt: skip
         server = _Server(settings)
         if self._listening.context is not None:
