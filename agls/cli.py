@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agls import __version__
-from agls.commands import Command, Group, fill, of_module, stop_on_signal
+from agls.commands import Command, Group, end_on_sigterm, fill, of_module, stop_on_signal
 from agls.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            return _main(list(sys.argv[1:] if argv is None else argv))
+            with end_on_sigterm():
+                return _main(list(sys.argv[1:] if argv is None else argv))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
