@@ -229,18 +229,6 @@ def _console(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _formats_arguments(parser: argparse.ArgumentParser) -> None:
-    from agls.bridge.exercise import add_format_arguments
-
-    add_format_arguments(parser)
-
-
-def _formats(arguments: argparse.Namespace) -> int:
-    from agls.bridge.exercise import print_formats
-
-    return print_formats(arguments)
-
-
 # -------------------------------------------------------------------------------------- recordings and simulation
 
 
@@ -388,7 +376,7 @@ COMMANDS = Group(
         "bridge": Group(
             "Tell dispatch and the RTCC of incidents",
             {
-                "formats": Command("Print an incident in any format", _formats_arguments, _formats),
+                "formats": of_module("Print an incident as any receiver reads it", "agls.bridge.show"),
                 "send": of_module("Tell whoever receives exercises of one", "agls.bridge.exercise"),
                 "serve": of_module("Let CADs and the RTCC fetch incidents", "agls.bridge.serving"),
             },

@@ -1,24 +1,21 @@
-"""`agls bridge formats` and `agls bridge send --exercise`: see what receivers would be told, and tell them of a test.
+"""`agls bridge send --exercise`: tell whoever receives exercises of an incident that was made up.
 
-What is sent is an incident that was made up, marked as an exercise in every format, and it goes to the subscribers
-whose `realm` is ``exercise`` alone; no store holds it.
+It is marked as an exercise in every format, goes to the subscribers whose `realm` is ``exercise`` alone, and no store
+holds it.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
-from agls.bridge import formats
 from agls.bridge.places import Beat, Places, Points, load_places, nearest
 from agls.bridge.record import Finding, IncidentRecord, Place
 from agls.bridge.sender import Sender, open_sender
-from agls.bridge.store.writing import MAX_BODY_BYTES
-from agls.config import Dialect, SiteConfig, load_site
-from agls.errors import InputError, MessageError
-from agls.messages import NS_PER_S, Ellipse, UtcNs, decode, format_utc
+from agls.config import SiteConfig, load_site
+from agls.errors import InputError
+from agls.messages import NS_PER_S, Ellipse, UtcNs, format_utc
 
 EXAMPLE_NS = 1_767_225_600 * NS_PER_S
 EXAMPLE_SITE = SiteConfig(name="Example City")
@@ -112,33 +109,6 @@ def tell(site: SiteConfig, record: IncidentRecord) -> list[tuple[str, str, str]]
     return said
 
 
-def read_record(path: Path) -> IncidentRecord:
-    """Read an incident record.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        JSON, as ``GET /api/incidents/<incident>`` gives it.
-
-    Returns
-    -------
-    IncidentRecord
-        The record.
-
-    Raises
-    ------
-    InputError
-        If the file holds none.
-    """
-    wanted = "give an incident record, as GET /api/incidents/<incident> answers"
-    try:
-        return decode(path.read_bytes(), IncidentRecord, max_bytes=MAX_BODY_BYTES)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {wanted}") from None
-    except MessageError as error:
-        raise InputError(f"{path}: {error.detail}; {wanted}") from None
-
-
 def _send(sender: Sender, document: bytes, key: str) -> tuple[str, str]:
     answer = sender.send(document, key)
     return answer.outcome, f"{answer.said} {answer.call_number}".strip()
@@ -198,51 +168,3 @@ def run(arguments: argparse.Namespace) -> int:
     for name, outcome, said in outcomes:
         print(f"  {name}: {outcome} ({said})")
     return 0 if all(outcome == "sent" for _, outcome, _ in outcomes) else 1
-
-
-def add_format_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``agls bridge formats`` takes.
-
-    Parameters
-    ----------
-    parser : argparse.ArgumentParser
-        Its parser.
-    """
-    names = formats.names()
-    parser.add_argument(
-        "incident", type=Path, metavar="INCIDENT.json", nargs="?", help="an incident record (default: one made up)"
-    )
-    parser.add_argument("--format", choices=names, metavar="NAME", help=f"one of {', '.join(names)} (default: all)")
-    parser.add_argument(
-        "--site", type=Path, metavar="SITE.toml", help="write them as its subscribers of that format read them"
-    )
-
-
-def print_formats(arguments: argparse.Namespace) -> int:
-    """Print an incident in one format, or in all of them.
-
-    Parameters
-    ----------
-    arguments : argparse.Namespace
-        As `add_format_arguments` says.
-
-    Returns
-    -------
-    int
-        Exit code.
-    """
-    site = load_site(arguments.site) if arguments.site else EXAMPLE_SITE
-    record = read_record(arguments.incident) if arguments.incident else made_up(site, EXAMPLE_NS)
-    for name in [arguments.format] if arguments.format else formats.names():
-        dialect = next((one.dialect for one in site.subscriber if one.format == name), Dialect())
-        document, content_type = formats.load(name, dialect)
-        try:
-            text = document(record).decode()
-        except InputError as refusal:
-            if arguments.format:
-                raise
-            text = f"({refusal})"
-        if not arguments.format:
-            print(f"--- {name}: {content_type}")
-        sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-    return 0
