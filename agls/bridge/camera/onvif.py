@@ -41,7 +41,7 @@ TURN_S = 8.0  # from one end to the other, of a slow head
 DIGEST, HTTP_DIGEST, READABLE = "digest", "http digest", "readable"
 GUESSES = {DEVICE: (), MEDIA: ("/onvif/Media", "/onvif/media_service"), PTZ: ("/onvif/PTZ", "/onvif/ptz_service")}
 
-Outcome: TypeAlias = Literal["on_target", "off_target", "not_moved", "failed"]
+Outcome: TypeAlias = Literal["on_target", "off_target", "not_moved", "failed", "released"]
 Way: TypeAlias = tuple[str, str, Posture]  # its name, the request, where it leads
 
 
@@ -52,7 +52,8 @@ class Turned:
     Attributes
     ----------
     outcome : str
-        ``on_target`` alone is verified; ``not_moved`` is also what a camera shows whose status does not follow.
+        ``on_target`` alone is verified; ``released`` is no longer wanted; ``not_moved`` is also what a camera shows
+        whose status does not follow.
     method : str
         ``geo``, ``degrees``, ``generic``, ``preset`` or ``home``; nothing where none was left.
     posture : Posture or None
@@ -97,6 +98,7 @@ class OnvifCamera:
         self._login, self._ahead_s, self._asked_s = DIGEST, 0.0, -math.inf
         self._paths = {DEVICE: urlsplit(self.settings.url).path or "/onvif/device_service"}
         self._ability: Ability | None = None
+        self._is_wanted: Callable[[], bool] = lambda: True
 
     async def __aenter__(self) -> Self:
         """Connect when first asked."""
@@ -123,13 +125,15 @@ class OnvifCamera:
         answer = await self._ask(PTZ, soap.steered("GetStatus", ability.profile))
         return posture_of(self.camera, ability, soap.reading_of(answer))
 
-    async def turn(self, request: SlewRequest) -> Turned:
+    async def turn(self, request: SlewRequest, is_wanted: Callable[[], bool] = lambda: True) -> Turned:
         """Look at a place.
 
         Parameters
         ----------
         request : SlewRequest
             Where, and how wide.
+        is_wanted : callable, optional
+            Asked before every command: once it says no, nothing more is.
 
         Returns
         -------
@@ -137,6 +141,7 @@ class OnvifCamera:
             Whether it does, verified.
         """
         wanted = Posture(request.pan_deg, request.tilt_deg, request.hfov_deg)
+        self._is_wanted = is_wanted
         try:
             ability = await self.ability()
             ways = [*self._ways(ability, request, wanted), *await self._preset_ways(ability, wanted)]
@@ -144,26 +149,30 @@ class OnvifCamera:
         except OnvifError as error:
             return self._let_down(error)
 
-    async def go_home(self) -> Turned:
+    async def go_home(self, is_wanted: Callable[[], bool] = lambda: True) -> Turned:
         """Go where it looks when nobody asks.
+
+        Parameters
+        ----------
+        is_wanted : callable, optional
+            Asked before the command, as in `turn`.
 
         Returns
         -------
         Turned
             ``on_target`` once it stands still after that, wherever home is.
         """
+        self._is_wanted = is_wanted
         try:
             ability = await self.ability()
-            try:
-                await self._ask(PTZ, soap.steered("GotoHomePosition", ability.profile))
-            except OnvifError as error:
-                if error.reason not in ("slow", "garbage"):
-                    raise
+            await self._say(soap.steered("GotoHomePosition", ability.profile))
             return Turned("on_target", "home", await self._still(ability))
         except OnvifError as error:
             return self._let_down(error)
 
     def _let_down(self, error: OnvifError) -> Turned:
+        if error.reason == "released":
+            return Turned("released")
         # What it said of itself may be of another firmware, or of another camera, by the next time.
         self._ability = None
         return Turned("failed", detail=str(error))
@@ -220,7 +229,7 @@ class OnvifCamera:
                     await self._say(soap.absolute_move(ability.profile, None, "", zoom))
                 turned = await self._verify(ability, name, before, there)
             except OnvifError as error:
-                if error.reason in ("away", "unauthorised"):
+                if error.reason in ("away", "unauthorised", "released"):
                     raise
                 turned = Turned("failed", name, detail=str(error))
             if turned.outcome == "on_target":
@@ -232,11 +241,16 @@ class OnvifCamera:
 
     async def _say(self, request: str) -> None:
         """Ask for a move; whether a late or broken answer meant yes is for the status to tell."""
+        self._ask_still_wanted()
         try:
             await self._ask(PTZ, request)
         except OnvifError as error:
             if error.reason not in ("slow", "garbage", "too_long"):
                 raise
+
+    def _ask_still_wanted(self) -> None:
+        if not self._is_wanted():
+            raise OnvifError("released")
 
     async def _look(self, ability: Ability) -> tuple[Posture, bool | None]:
         reading = soap.reading_of(await self._ask(PTZ, soap.steered("GetStatus", ability.profile)))
@@ -247,6 +261,7 @@ class OnvifCamera:
         begun_s = time.monotonic()
         last, moved = before[0], False
         while (passed_s := time.monotonic() - begun_s) < TURN_S:
+            self._ask_still_wanted()
             seen, moving = await self._look(ability)
             stands = not moving if moving is not None else seen == last
             moved |= _apart_deg(seen, before[0]) > 2 * POINTING_DEG or seen.hfov_deg != before[0].hfov_deg
@@ -261,6 +276,7 @@ class OnvifCamera:
     async def _still(self, ability: Ability) -> Posture:
         begun_s, last = time.monotonic(), None
         while time.monotonic() - begun_s < TURN_S:
+            self._ask_still_wanted()
             seen, moving = await self._look(ability)
             if moving is False or (moving is None and seen == last):
                 return seen

@@ -41,7 +41,8 @@ class OnvifError(Exception):
     Parameters
     ----------
     reason : str
-        Its name: ``away``, ``slow``, ``garbage``, ``too_long``, ``refused``, ``unauthorised``.
+        Its name: ``away``, ``slow``, ``garbage``, ``too_long``, ``refused``, ``unauthorised``;
+        ``released`` where the command was not given, being no longer wanted.
     detail : str
         What it said, without secrets.
     """
