@@ -21,20 +21,18 @@ from agls.classify.evaluate import Evaluation, Figure, Judged, alarms_interval, 
 from agls.classify.features import (
     BAND_COUNT,
     BAND_EDGES_HZ,
-    FEATURE_NAMES,
     FRAMES,
     GRID_S,
     HOP,
     RATE_HZ,
     WINDOW,
-    features,
 )
 from agls.classify.model import Model, load_model, probability
 from agls.classify.recordings import listed, pittsburgh
+from agls.config import OnsetDetection
 from agls.messages import Block, Onset
 from agls.sensor.listen import onsets_in, onsets_of
 from agls.sensor.onset import OnsetDetector
-from agls.config import OnsetDetection
 from bench.rows import Ask, Plan, Row, wilson
 
 ABSENT = "the recordings are not at hand; name the folder above data/ with AGLS_SHARED"
@@ -147,10 +145,11 @@ def _speed(plan: Plan) -> list[Row]:
         for _ in range(plan.draws(300, 60))
     ]  # fmt: skip
     model = load_model()
-    ours_s = _each_s(lambda one: model.examine(one), onsets)
+    ours_s = _each_s(model.examine, onsets)
     theirs_s = _each_s(_by_librosa(), onsets)
     rows = [
-        Row("one impulse, features and score [ms]", 1e3 * ours_s, Ask(high=1.0), len(onsets), note="best of five rounds"),
+        Row("one impulse, features and score [ms]", 1e3 * ours_s, Ask(high=1.0), len(onsets),
+            note="best of five rounds"),
         Row("times as fast as librosa and scikit-learn", theirs_s / ours_s, Ask(8.0), len(onsets),
             detail={"theirs_ms": 1e3 * theirs_s}),
     ]  # fmt: skip

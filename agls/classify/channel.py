@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 Chance = np.random.Generator
 
 CODEC_FRAME = 1_024
+SHADOWED_SHARE = 0.3
 RATES_HZ = (12_000.0, 16_000.0, 22_050.0, 22_050.0, 24_000.0)
 
 
@@ -89,6 +90,11 @@ def response(rng: Chance, rate_hz: float, frames: int, wet_db: float = 0.0) -> N
     impulse[0] = 1.0
     wet = 10 ** (wet_db / 20)
     spread_s = _between(rng, 3e-3, 0.25)
+    if rng.random() < SHADOWED_SHARE and wet_db == 0.0:
+        # Behind a corner: what comes first is bent round it, weaker and duller than what walls return later.
+        edge = np.exp(-t[:64] * 2 * np.pi * _between(rng, 400, 3_000))
+        impulse[:64] = edge / edge.sum() * rng.uniform(0.2, 0.9)
+        wet = rng.uniform(1.0, 3.0)
     for delay_s in rng.exponential(spread_s, int(rng.integers(0, 14))):
         at = int(delay_s * rate_hz)
         if 0 < at < frames - 3:

@@ -5,9 +5,12 @@ a recording in which nothing is heard is lower than any. Intervals come from dra
 never clips: a hundred clips of one recording say little more than one.
 """
 
+import csv
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ Tell = Callable[[str, int, int], None]
 SILENT_LLR = -MAX_LLR - 10.0
 DRAWS_COUNT = 1_000
 BINS_COUNT = 10
+PERFECT_COUNT = 20
 SNR_EDGES_DB = (16.0, 25.0, 35.0, 50.0)
 EVEN = 0.5
 
@@ -268,10 +272,8 @@ def excess_calibration_error(llr: Floats, gunshot: Flags, prior: float, rng: np.
     p = np.array([probability(one, prior) for one in llr.tolist()])
     weight = weights_at(gunshot, prior)
     own, _ = calibration_error(p, gunshot, weight)
-    drawn = []
-    for _ in range(20):
-        # Impulses as said, in the same effective number: the weights stay, the truth is drawn.
-        drawn.append(calibration_error(p, rng.random(p.size) < p, weight)[0])
+    # Impulses as said, in the same effective number: the weights stay, the truth is drawn.
+    drawn = [calibration_error(p, rng.random(p.size) < p, weight)[0] for _ in range(PERFECT_COUNT)]
     return own - float(np.mean(drawn))
 
 
@@ -417,19 +419,22 @@ def _drawn(part: Sequence[Judged], draws_count: int, measure: Callable[[Sequence
 def _by_condition(guns: Sequence[Judged], others: Sequence[Judged], draws_count: int) -> dict[str, Figure]:
     """Tell recall and false alarms by signal-to-noise and clipping of the impulse that decided."""
     out: dict[str, Figure] = {}
-    edges = (*SNR_EDGES_DB, float("inf"))
-    tests: list[tuple[str, Callable[[Impulse], bool]]] = [
-        ("clipped", lambda one: one.clipped),
-        ("not clipped", lambda one: not one.clipped),
-    ]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        tests.append((f"{low:g} to {high:g} dB", lambda one, low=low, high=high: low <= one.snr_db < high))  # type: ignore[misc]
-    for name, holds in tests:
+    tests: dict[str, Callable[[Impulse], bool]] = {
+        "clipped": lambda one: one.clipped,
+        "not clipped": lambda one: not one.clipped,
+    }
+    for low, high in pairwise((*SNR_EDGES_DB, float("inf"))):
+        tests[f"{low:g} to {high:g} dB"] = partial(_is_between, low, high)
+    for name, holds in tests.items():
         for what, part in (("recall", guns), ("false alarms", others)):
             mine = [one for one in part if one.impulses and holds(_deciding(one))]
             if mine:
                 out[f"{what}, {name}"] = _drawn(mine, draws_count // 5, called_share)
     return out
+
+
+def _is_between(low_db: float, high_db: float, one: Impulse) -> bool:
+    return low_db <= one.snr_db < high_db
 
 
 def _deciding(one: Judged) -> Impulse:
@@ -543,11 +548,27 @@ def as_json(evaluations: Sequence[Evaluation], compared: dict[str, Figure]) -> s
     """
     whole = {
         "models": [
-            {"model": one.model, "figures": _plain(one.figures), "reliability": one.reliability} for one in evaluations
+            {
+                "model": one.model,
+                "figures": _plain(one.figures),
+                "reliability": one.reliability,
+                "called gunshot by source": _by_source(one.judged),
+            }
+            for one in evaluations
         ],
         "differences": _plain(compared),
     }
     return json.dumps(whole, indent=1) + "\n"
+
+
+def _by_source(judged: Iterable[Judged]) -> dict[str, dict[str, list[int]]]:
+    """Count for each source of each kind its recordings called gunshot, and all."""
+    out: dict[str, dict[str, list[int]]] = {}
+    for one in judged:
+        counts = out.setdefault(one.recording.kind, {}).setdefault(one.recording.group, [0, 0])
+        counts[0] += one.llr > 0
+        counts[1] += 1
+    return out
 
 
 def _plain(figures: dict[str, Figure]) -> dict[str, Any]:
@@ -571,12 +592,11 @@ def write_labels(path: Path, judged: Iterable[Judged]) -> None:
     judged : iterable of Judged
         Recordings.
     """
-    lines = ["file,source,kind,truth,onset_s,label,llr_gunshot,snr_db,clipped"]
-    for one in judged:
-        about = one.recording
-        for impulse in one.impulses:
-            row = (f"{impulse.onset_s:.6f}", impulse.called, f"{impulse.llr['gunshot']:.4f}", f"{impulse.snr_db:.1f}")
-            lines.append(
-                f'"{about.path}",{about.group},{about.kind},{impulse.truth or ""},{",".join(row)},{int(impulse.clipped)}'
-            )
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("file", "source", "kind", "truth", "onset_s", "label", "llr_gunshot", "snr_db", "clipped"))
+        for one in judged:
+            about = (str(one.recording.path), one.recording.group, one.recording.kind)
+            for impulse in one.impulses:
+                said = (f"{impulse.onset_s:.6f}", impulse.called, f"{impulse.llr['gunshot']:.4f}")
+                writer.writerow((*about, impulse.truth or "", *said, f"{impulse.snr_db:.1f}", int(impulse.clipped)))

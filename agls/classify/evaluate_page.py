@@ -55,13 +55,9 @@ def page(evaluations: Sequence[Evaluation], compared: dict[str, Figure]) -> str:
     """
     first = evaluations[0]
     names = " and ".join(escape(one.model) for one in evaluations)
-    guns = sum(one.recording.label == "gunshot" for one in first.judged)
-    seconds = sum(one.seconds for one in first.judged)
     parts = [
         f"<h1>What {names} heard</h1>",
-        f"<p>{guns} recordings of gunshots and {len(first.judged) - guns} of other sounds, {seconds / 60:.1f} min from"
-        f" {len({one.recording.group for one in first.judged})} sources. A recording is called a gunshot when its"
-        " likeliest impulse is. Intervals are 95 %, from drawing sources again.</p>",
+        _introduction(first.judged),
         _figures(evaluations),
         _compared(compared),
         '<h2>Curves</h2><div class="row">',
@@ -76,6 +72,16 @@ def page(evaluations: Sequence[Evaluation], compared: dict[str, Figure]) -> str:
     ]
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{names}</title><style>{STYLE}</style>'
     return head + "\n".join(parts) + "</html>\n"
+
+
+def _introduction(judged: Sequence[Judged]) -> str:
+    guns = sum(one.recording.label == "gunshot" for one in judged)
+    minutes, sources_count = sum(one.seconds for one in judged) / 60, len({one.recording.group for one in judged})
+    return (
+        f"<p>{guns} recordings of gunshots and {len(judged) - guns} of other sounds, {minutes:.1f} min from"
+        f" {sources_count} sources. A recording is called a gunshot when its likeliest impulse is. Intervals are 95 %,"
+        " from drawing sources again.</p>"
+    )
 
 
 def _figures(evaluations: Sequence[Evaluation]) -> str:

@@ -37,7 +37,7 @@ SHOT_SHARE = 0.35
 # What is hard to tell from a shot, or varies much, is made more often; the rest counts 1.
 OFTEN = {
     "firework": 4.0, "firecrackers": 2.0, "salute": 1.5, "bark": 1.5, "voice": 2.0, "drum": 2.0, "note": 1.5,
-    "jackhammer": 1.5,
+    "jackhammer": 2.5, "engine": 2.0, "steps": 1.5,
 }  # fmt: skip
 # How often the recorder stood near: little air, few echoes, far above the noise. Nobody stands beside a shell.
 NEAR_SHARE, NEAR_SHARES = 0.5, {"firework": 0.08, "salute": 0.15, "firecrackers": 0.3, "thunder": 0.1, "backfire": 0.3}
@@ -85,8 +85,7 @@ class Table:
         Table
             The kept examples, in order.
         """
-        columns = (self.rows, self.labels, self.collections, self.groups, self.original)
-        return Table(*(column[mask] for column in columns))
+        return Table(self.rows[mask], self.labels[mask], self.collections[mask], self.groups[mask], self.original[mask])
 
     @property
     def folds(self) -> NDArray[np.int64]:

@@ -39,6 +39,7 @@ STRETCHES_S = {
 # Three broad bands, each an octave and more, whose first milliseconds are looked at closely.
 BROAD_HZ = ((150.0, 700.0), (700.0, 2_200.0), (2_200.0, 5_500.0))
 SLOTS_MS = (-12, -5, -1, 1, 2, 4, 8, 16, 32, 64, 128)
+SLOTS_FROM, SLOTS_FRAMES, SLOTS_FADE = 600, 2_000, 120
 # Where tones are looked for: beginning from the onset and length in samples.
 TONE_SPANS = {"attack": (0, 512), "ring": (600, 1_024), "rest": (1_800, 2_048)}
 FLOOR_DB = -60.0
@@ -73,14 +74,15 @@ def features(onset: Onset) -> Floats:
         Finite values in the order of `FEATURE_NAMES`; decibels, seconds and shares.
     """
     spectrum, ends_s = common_spectrum(onset)
-    waves = np.fft.irfft(spectrum * _broad_masks(), FRAMES, axis=1)
-    bands = band_energies(waves[0], onset.sample_rate_hz)
+    whole = np.fft.irfft(spectrum, FRAMES)
+    heard = np.fft.irfft(spectrum * _heard_mask(), FRAMES)
+    bands = band_energies(whole, onset.sample_rate_hz)
     row = np.concatenate(
         [
             _colours(bands),
-            _slots(waves[2:]),
-            _tones(waves[1]),
-            _shape_of(waves[1]),
+            _slots(whole[SLOTS_FROM : SLOTS_FROM + SLOTS_FRAMES]),
+            _tones(heard),
+            _shape_of(heard),
             _flat_tops(onset),
             [ends_s],
         ]
@@ -121,16 +123,29 @@ def common_spectrum(onset: Onset) -> tuple[Complex, float]:
     return common * np.exp(-2j * np.pi / FRAMES * shift * np.arange(common.size)), ends_s
 
 
+def _mask(frames: int, span_hz: tuple[float, float]) -> Floats:
+    """Weigh frequencies: 1 inside a band, falling to 0 within half an octave at each edge."""
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(frames, 1 / RATE_HZ), 1.0))
+    rise = np.clip((octaves - np.log2(span_hz[0])) / 0.5 + 0.5, 0, 1)
+    fall = np.clip((np.log2(span_hz[1]) - octaves) / 0.5 + 0.5, 0, 1)
+    return np.asarray(np.sin(np.pi / 2 * rise * fall) ** 2)
+
+
+@cache
+def _heard_mask() -> Floats:
+    return _mask(FRAMES, BAND_EDGES_HZ)
+
+
 @cache
 def _broad_masks() -> Floats:
-    """Weigh frequencies: all, all that is looked at, and three bands of it; shape (5, FRAMES // 2 + 1)."""
-    octaves = np.log2(np.maximum(np.fft.rfftfreq(FRAMES, 1 / RATE_HZ), 1.0))
-    spans = ((BAND_EDGES_HZ[0], BAND_EDGES_HZ[1]), *BROAD_HZ)
-    inside = [
-        np.clip((octaves - np.log2(low)) / 0.5 + 0.5, 0, 1) * np.clip((np.log2(high) - octaves) / 0.5 + 0.5, 0, 1)
-        for low, high in spans
-    ]
-    return np.array([np.ones_like(octaves), *(np.sin(np.pi / 2 * one) ** 2 for one in inside)])
+    return np.array([_mask(SLOTS_FRAMES, span_hz) for span_hz in BROAD_HZ])
+
+
+@cache
+def _slots_window() -> Floats:
+    """Fade in and out, so that where a stretch is cut makes no sound of its own."""
+    fade = np.sin(np.pi / 2 * (np.arange(SLOTS_FADE) + 0.5) / SLOTS_FADE) ** 2
+    return np.concatenate([fade, np.ones(SLOTS_FRAMES - 2 * SLOTS_FADE), fade[::-1]])
 
 
 @cache
@@ -212,11 +227,12 @@ def _colours(bands: Floats) -> Floats:
 
 @cache
 def _slot_edges() -> NDArray[np.int64]:
-    return np.array([ONSET + round(edge * RATE_HZ / 1000) for edge in SLOTS_MS])
+    return np.array([ONSET - SLOTS_FROM + round(edge * RATE_HZ / 1000) for edge in SLOTS_MS])
 
 
-def _slots(waves: Floats) -> Floats:
+def _slots(stretch: Floats) -> Floats:
     """Follow each broad band through the first milliseconds, against the loudest of them."""
+    waves = np.fft.irfft(np.fft.rfft(stretch * _slots_window()) * _broad_masks(), SLOTS_FRAMES, axis=1)
     edges = _slot_edges()
     power = np.add.reduceat(waves * waves, edges, axis=1)[:, :-1] / np.diff(edges)
     return _decibel(power / np.maximum(power.max(axis=1, keepdims=True), 1e-30)).ravel()
@@ -252,11 +268,14 @@ def _tones(wave: Floats) -> list[float]:
     return out
 
 
-@cache
-def _decay_line() -> tuple[Floats, Floats]:
-    """Prepare to fit straight lines to the first 100 ms and the following 300 ms of a level each 5 ms."""
-    first, second = np.arange(20.0), np.arange(60.0)
-    return tuple((x - x.mean()) / ((x - x.mean()) ** 2).sum() for x in (first, second))  # type: ignore[return-value]
+def _line(count: int) -> Floats:
+    """Prepare to fit a straight line: what levels are multiplied by and summed to give its slope."""
+    x = np.arange(count) - (count - 1) / 2
+    return np.asarray(x / (x**2).sum())
+
+
+# For the first 100 ms and the following 300 ms of a level each 5 ms.
+EARLY_LINE, LATE_LINE = _line(20), _line(60)
 
 
 def _shape_of(wave: Floats) -> list[float]:
@@ -272,8 +291,7 @@ def _shape_of(wave: Floats) -> list[float]:
     top = float(fine[75:525].max())
     level = _decibel(fine / top)
     coarse = _decibel(fine[75:525].reshape(90, 5).mean(axis=1) / top)
-    first, second = _decay_line()
-    slopes = [float(first @ coarse[:20]) * 2, float(second @ coarse[20:80]) * 2]  # dB each 10 ms
+    slopes = [float(EARLY_LINE @ coarse[:20]) * 2, float(LATE_LINE @ coarse[20:80]) * 2]  # dB each 10 ms
     return [
         20 * float(np.log10(peak / np.sqrt(power))),
         float(np.log(early_squares @ early_squares / early_squares.size / power**2 + 1e-30)),

@@ -439,8 +439,8 @@ def _misfit(content: ModelFile) -> str:
         return "holds parameters of the wrong shape"
     if "gunshot" not in content.classes or "unknown" in content.classes:
         return "must know gunshot as a class, and not unknown"
-    arrays = (content.mean, content.scale, content.axes, content.axis_scale)
-    arrays += (content.hidden, content.hidden_bias, content.output, content.output_bias)
+    arrays = [content.mean, content.scale, content.axes, content.axis_scale]
+    arrays += [content.hidden, content.hidden_bias, content.output, content.output_bias]
     numbers = [one.unpacked() for one in arrays]
     if numbers[1].min() <= 0 or numbers[3].min() <= 0:
         return "holds a scale that is not positive"

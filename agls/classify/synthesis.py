@@ -179,8 +179,8 @@ def _shot(rng: Chance, t: Floats) -> tuple[Floats, tuple[float, ...]]:
         lead_s = _between(rng, 1e-3, 0.15)
         begins_s = [0.0, lead_s]
         first = _placed(t, [(0.0, _shock(rng, t, lead_s) * _gain(rng, -15, 8)), (lead_s, first)])
-    if rng.random() < 0.25:
-        gap_s = _between(rng, 0.05, 0.15) if rng.random() < 0.6 else _between(rng, 0.15, 0.7)
+    if rng.random() < 0.2:
+        gap_s = _between(rng, 0.05, 0.12) if rng.random() < 0.4 else _between(rng, 0.15, 0.7)
         at_s = np.cumsum(np.maximum(0.6, rng.normal(1, 0.04, int(rng.integers(1, 9)))) * gap_s)
         later = [(float(at), first * _gain(rng, -2, 2)) for at in at_s if at < t[-1]]
         begins_s += [at + begin for at, _ in later for begin in begins_s[:2]]
@@ -196,9 +196,10 @@ def _shell(rng: Chance, t: Floats) -> Floats:
     tau_s = _between(rng, 1.5e-3, 8e-3)
     wave = _friedlander(t, tau_s) * (1 - np.exp(-t / _between(rng, 1e-4, 3e-3)))
     tear = _noise(rng, t, 60, _between(rng, 700, 6_000), rng.uniform(-5, 0))
+    loud = _gain(rng, -15, 3)
     return np.asarray(
-        wave / np.abs(wave).max() + _gain(rng, -15, 3) * tear * _fade(t, _between(rng, 1e-3, 8e-3), _between(rng, 0.01, 0.15))
-    )  # fmt: skip
+        wave / np.abs(wave).max() + loud * tear * _fade(t, _between(rng, 1e-3, 8e-3), _between(rng, 0.01, 0.15))
+    )
 
 
 def _firework(rng: Chance, t: Floats) -> Floats:
@@ -239,8 +240,10 @@ def _whistle(rng: Chance, t: Floats) -> Floats:
 
 
 def _backfire(rng: Chance, t: Floats) -> Floats:
-    pipe_hz = _between(rng, 60, 260) * np.arange(1, 9)
-    pipe = _tones(rng, t, pipe_hz, _between(rng, 0.01, 0.06) / np.arange(1, 9) ** 0.5, 1 / np.arange(1.0, 9.0))
+    numbers: Floats = np.arange(1.0, 9.0)
+    pipe_hz = _between(rng, 60, 260) * numbers
+    decays_s: Floats = np.asarray(_between(rng, 0.01, 0.06) / np.sqrt(numbers))
+    pipe = _tones(rng, t, pipe_hz, decays_s, np.asarray(1 / numbers))
     pop = _friedlander(t, _between(rng, 1.5e-3, 6e-3)) + _gain(rng, -10, 3) * pipe * (1 - np.exp(-t / 2e-3))
     count = int(rng.integers(0, 5))
     later = [(float(at), pop * _gain(rng, -10, 3)) for at in rng.uniform(0.08, 1.0, count)]
@@ -312,6 +315,10 @@ def _jackhammer(rng: Chance, t: Floats) -> Floats:
     one = _struck(rng, t, low_hz, low_hz * _between(rng, 4, 15), _between(rng, 3e-3, 0.03), noise=rng.uniform(0, 1.2))
     gap_s = 1 / _between(rng, 9, 38)
     later = [(gap_s * n + rng.normal(0, 0.001), one * _gain(rng, -4, 2)) for n in range(1, int(1 / gap_s))]
+    if rng.random() < 0.5:  # air that is let out, or the blow through the ground
+        puff = _friedlander(t, _between(rng, 3e-4, 4e-3))
+        one = one + _gain(rng, -10, 10) * puff
+        later = [(at, wave + _gain(rng, -8, 8) * puff) for at, wave in later]
     bed = _noise(rng, t, 80, _between(rng, 600, 6_000), -2) * _gain(rng, -30, -6)
     return np.asarray(_placed(t, [(0.0, one), *later]) + bed * (1 - np.exp(-t / 0.01)))
 
@@ -328,10 +335,10 @@ def _drill(rng: Chance, t: Floats) -> Floats:
 def _glass(rng: Chance, t: Floats) -> Floats:
     at_s = np.concatenate(([0.0], rng.exponential(_between(rng, 0.03, 0.25), int(_between(rng, 4, 40)))))
     short = _cut(t, 0.25)
-    shards = [
-        (float(at), _struck(rng, short, _between(rng, 900, 3_500), 9_000, _between(rng, 3e-3, 0.05)) * _gain(rng, -18, 0))
-        for at in at_s[at_s < t[-1] - 0.3]
-    ]  # fmt: skip
+    shards = []
+    for at in at_s[at_s < t[-1] - 0.3]:
+        shard = _struck(rng, short, _between(rng, 900, 3_500), 9_000, _between(rng, 3e-3, 0.05))
+        shards.append((float(at), shard * _gain(rng, -18, 0)))
     return np.asarray(_placed(t, shards) + _noise(rng, t, 1_000, 9_000) * _fade(t, 5e-4, 0.02) * _gain(rng, -15, 0))
 
 
@@ -347,6 +354,9 @@ def _steps(rng: Chance, t: Floats) -> Floats:
     thud = _struck(rng, t, _between(rng, 40, 250), _between(rng, 300, 2_000), _between(rng, 5e-3, 0.03))
     scuff = _noise(rng, t, 500, 6_000) * _fade(t - rng.uniform(0, 0.03), 3e-3, _between(rng, 5e-3, 0.06))
     one = thud + _gain(rng, -20, 3) * scuff
+    if rng.random() < 0.4:  # a ball: hollow, with the slap of its skin
+        hollow = np.sin(2 * np.pi * _between(rng, 80, 500) * t) * _fade(t, 1e-3, _between(rng, 0.01, 0.06))
+        one = hollow + _gain(rng, -20, 0) * _noise(rng, t, 400, 5_000) * _fade(t, 3e-4, _between(rng, 2e-3, 0.01))
     gap_s = rng.uniform(0.2, 0.6)
     later = [(gap_s * n, one * _gain(rng, -5, 3)) for n in range(1, int(rng.integers(1, 5)))]
     return _placed(t, [(0.0, one), *later])
@@ -474,10 +484,12 @@ def _engine(rng: Chance, t: Floats) -> Floats:
     np.add.at(hits, starts[starts < t.size], rng.uniform(0.5, 1, int((starts < t.size).sum())))
     blow = _noise(rng, t, 40, _between(rng, 200, 3_000), -3) * _fade(t, 1e-3, _between(rng, 2e-3, 0.03))
     pipe = np.sin(2 * np.pi * _between(rng, 50, 400) * t) * _fade(t, 1e-3, _between(rng, 5e-3, 0.03))
+    if rng.random() < 0.4:  # a rough engine knocks
+        pipe = pipe + _gain(rng, -5, 12) * _friedlander(t, _between(rng, 3e-4, 4e-3))
     spectrum = np.fft.rfft(hits, 2 * t.size) * np.fft.rfft(blow + pipe, 2 * t.size)
     bed = _noise(rng, t, 60, _between(rng, 500, 4_000), -3) * _gain(rng, -25, 0)
     wave = np.fft.irfft(spectrum)[: t.size]
-    return np.asarray(wave / (wave.std() + 1e-9) + bed) * (1 - np.exp(-t / _between(rng, 1e-3, 0.2)))
+    return np.asarray((wave / (wave.std() + 1e-9) + bed) * (1 - np.exp(-t / _between(rng, 1e-3, 0.2))))
 
 
 def _hiss(rng: Chance, t: Floats) -> Floats:

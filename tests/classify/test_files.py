@@ -77,12 +77,12 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
 
 
 CONTENTS = {
-    "silence": lambda rng, frames: np.zeros(frames),
-    "DC": lambda rng, frames: np.full(frames, 0.7),
+    "silence": lambda _, frames: np.zeros(frames),
+    "DC": lambda _, frames: np.full(frames, 0.7),
     "full scale": lambda rng, frames: np.sign(rng.normal(size=frames)),
     "noise": lambda rng, frames: rng.uniform(-1, 1, frames),
-    "click": lambda rng, frames: np.eye(1, frames, frames // 2)[0],
-    "tone": lambda rng, frames: np.sin(np.arange(frames) * 0.1),
+    "click": lambda _, frames: np.eye(1, frames, frames // 2)[0],
+    "tone": lambda _, frames: np.sin(np.arange(frames) * 0.1),
     "too loud": lambda rng, frames: 1e6 * rng.normal(size=frames),
 }
 FORMATS = [
@@ -141,7 +141,7 @@ def test_any_bytes_are_refused_in_one_sentence_or_judged(tmp_path, raw, head):
 
 def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path):
     peaks = []
-    for seconds in (60, 240):
+    for seconds in (15, 60):
         with soundfile.SoundFile(tmp_path / "a.wav", "w", 8_000, 1) as file:
             for second in range(seconds):
                 file.write(bangs(8_000, [0.5], seconds=1.0, seed=second))

@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -186,8 +187,8 @@ def test_scores_equal_those_of_scikit_learn():
     assert np.array_equal(seen, np.sort(rng.choice(len(FEATURE_NAMES), seen.size, replace=False)))
     drawn = rng.choice(share.size, size=share.size, p=share)
     standard = standardised(table.rows, fitted.mean, fitted.scale).astype(np.float32)[:, seen]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warnings.filters", [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         same = learner(len(drawn), 3).fit(standard[drawn], table.labels[drawn])
     theirs = same.predict_log_proba(standard.astype(np.float64))
     for row, log_posterior in zip(standardised(table.rows, fitted.mean, fitted.scale), theirs, strict=True):
@@ -216,7 +217,7 @@ def test_the_same_recordings_give_the_same_model_which_loads(trained):
         "gunshot",
         "other",
     }
-    assert re.search(r"# Model test-1.*SHA-256 " + model.content.sha256, (trained / "a.md").read_text(), re.S)
+    assert re.search(r"# Model test-1.*SHA-256 " + model.content.sha256, (trained / "a.md").read_text(), re.DOTALL)
 
 
 def test_a_model_signed_by_nobody_trusted_is_refused(trained, tmp_path):
