@@ -4,7 +4,7 @@ Runs on a workstation, never on a node: scikit-learn is imported inside the func
 never by clip: each Pittsburgh firing position is judged by models that never heard that position, and so is each part
 of the other collections. The same recordings, seed and versions give the same file.
 
-Many small networks, each of which sees a third of the features, generalise to other guns and microphones where one
+Many small networks, each of which sees half of the features, generalise to other guns and microphones where one
 that sees all does not: it leans on whatever the training happens to have in common.
 """
 
@@ -31,8 +31,8 @@ from agls.messages import Label
 
 Floats = NDArray[np.float64]
 
-MADE_COUNT, NETWORKS_COUNT, JUDGES_COUNT = 10_000, 16, 8
-FEATURES_SHARE, HIDDEN_COUNT, DECAY, ROUNDS, BATCH = 0.35, 48, 0.01, 25, 256
+MADE_COUNT, NETWORKS_COUNT, JUDGES_COUNT = 12_000, 16, 8
+FEATURES_SHARE, HIDDEN_COUNT, DECAY, ROUNDS, BATCH = 0.5, 48, 0.01, 25, 256
 AXES_COUNT = 12
 FAR_QUANTILE = 0.995
 # A class that a fit has not seen must not win.
@@ -42,8 +42,9 @@ SHARES: dict[Label, float] = {
     "gunshot": 0.45, "firework": 0.14, "backfire": 0.025, "tool": 0.1, "pop": 0.025, "thunder": 0.01, "vehicle": 0.05,
     "other": 0.2,
 }  # fmt: skip
-# Thousands of examples of three handguns and of ten others say less than as many guns that were drawn.
-GUN_WEIGHTS = {"pittsburgh": 1.0, "cdda": 1.0}
+# Shots that a city's sensors heard count more than as many made ones: with 1, 0.5 and 0.15 for them 94, 90 and 81 % of
+# those at a position held out are recognised, with 2 96 %; what is lost are shots recorded close by, against fireworks.
+GUN_WEIGHTS = {"pittsburgh": 2.5}
 
 SOURCES = {
     "pittsburgh": (
@@ -132,7 +133,7 @@ LOG_PRIOR = np.log([SHARES[label] for label in CLASSES])
 
 
 def weights(table: Table) -> Floats:
-    """Weigh examples so that classes count as `SHARES` says, and guns of which many examples are alike count less.
+    """Weigh examples so that classes count as `SHARES` says, and shots heard in a city more than made ones.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def weights(table: Table) -> Floats:
 
 
 def fit(table: Table, seed: int, networks_count: int) -> Fitted:
-    """Fit networks with one hidden layer, each to a third of the features.
+    """Fit networks with one hidden layer, each to some of the features.
 
     Parameters
     ----------
