@@ -8,21 +8,26 @@ stderr), 130 interrupted, 1 anything else.
 import argparse
 import logging
 import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agls import __version__
 from agls.commands import Command, Group, fill, of_module, stop_on_signal
 from agls.errors import InputError
 
+if TYPE_CHECKING:
+    from agls.config import NodeConfig
+    from agls.sensor.card import CardSource
+
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+SIMULATED = "sim"  # as a microphone's device, alone or before : and a scene's file
 
 # Which extra brings a package that a node does not have.
 EXTRA_OF = {
-    "amqtt": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub", "starlette": "hub",
-    "uvicorn": "hub", "librosa": "train", "sklearn": "train",
+    "amqtt": "hub", "cryptography": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub",
+    "starlette": "hub", "uvicorn": "hub", "librosa": "train", "sklearn": "train",
 }  # fmt: skip
 
 
@@ -40,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(words).parse_args(words)
     # What the library has to say while it works, such as that the broker cannot be reached: one line each.
     logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
+        arguments = _parser(words).parse_args(words)
         done: int = arguments.run(arguments)
     except InputError as error:
         return _refuse(str(error))
@@ -114,54 +119,48 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _sensor_run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("node", type=Path, metavar="NODE.toml", help="see `agls config example node`")
-    parser.add_argument("--files", type=Path, nargs="+", metavar="FILE", required=True, help="audio to hear, in order")
-    parser.add_argument("--start", type=_moment, metavar="UTC", help="time of the first sample (default: now)")
-    parser.add_argument("--realtime", action="store_true", help="as fast as the sound lasts, not as fast as possible")
+    from agls.sensor.live import add_arguments
+
+    add_arguments(parser)
 
 
 def _sensor_run(arguments: argparse.Namespace) -> int:
-    from agls.config import load_node
-    from agls.sensor.capture import FileSource
-    from agls.sensor.shell import run_node
+    from agls.sensor.live import run
 
-    config = load_node(arguments.node)
-    start_ns = arguments.start if arguments.start is not None else time.time_ns()
-    lost_count = 0
-    for path in arguments.files:
-        FileSource(path).close()  # what cannot be heard is refused before anything is
-    _say(
-        f"{config.sensor_id}: hearing {_number(len(arguments.files), 'file')}, broker {config.mqtt.url}; Ctrl-C ends it"
-    )
-    with stop_on_signal() as stop:
-        for path in arguments.files:
-            source = FileSource(path, start_ns, realtime=arguments.realtime)
-            start_ns = source.clock.utc_ns(source.frames)
-            counts = run_node(config, source, stop)
-            lost_count += counts["unacknowledged"]
-            _say(f"{path}: {_told(counts)}")
-            if stop.is_set():
-                break
-    if lost_count:
-        _say(f"{lost_count} detections were not acknowledged; is a hub listening at {config.mqtt.url}?")
-    return FAILED if lost_count else DONE
+    return run(arguments, _microphone)
 
 
-def _told(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing counted"
+def _microphone(config: "NodeConfig", path: Path) -> "CardSource":
+    """Make the source that a node's file names: a sound card, or one of the simulator's."""
+    from agls.sensor.card import BLOCK_FRAMES, CardSource
+    from agls.sensor.portaudio import card_numbers, open_microphone
+
+    microphone = config.microphone
+    if not microphone.device:
+        there = ", ".join(f"hw:{name}" for name in sorted(card_numbers())) or "none on this machine"
+        raise InputError(f"{path}: microphone.device is empty; a sound card is accepted ({there}), or --files")
+    if microphone.device.partition(":")[0] != SIMULATED:
+        return open_microphone(microphone)
+    from firmware_sim.live_card import live_card
+
+    open_card = live_card(microphone, config.sensor_id, BLOCK_FRAMES)
+    return CardSource(open_card, float(microphone.sample_rate_hz), BLOCK_FRAMES, microphone.pulse_channel)
+
+
+def _sensor_check_arguments(parser: argparse.ArgumentParser) -> None:
+    from agls.sensor.check import add_arguments
+
+    add_arguments(parser)
+
+
+def _sensor_check(arguments: argparse.Namespace) -> int:
+    from agls.sensor.check import run
+
+    return run(arguments, _microphone)
 
 
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _moment(text: str) -> int:
-    from agls.messages import parse_utc
-
-    try:
-        return parse_utc(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _port(text: str) -> int:
@@ -190,6 +189,9 @@ def _hub(arguments: argparse.Namespace) -> int:
 def _console_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", type=Path, metavar="SITE.toml", help="see `agls config example site`")
     parser.add_argument("--port", type=_port, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the hub's folder, to speak of the incidents kept there"
+    )
 
 
 def _console(arguments: argparse.Namespace) -> int:
@@ -198,7 +200,7 @@ def _console(arguments: argparse.Namespace) -> int:
 
     site = load_site(arguments.site)
     with stop_on_signal() as stop:
-        run_console(site, arguments.port, stop)
+        run_console(site, arguments.port, stop, arguments.out)
     return DONE
 
 
@@ -416,7 +418,12 @@ COMMANDS = Group(
         "sensor": Group(
             "Work with one sensor node",
             {
+                "init": of_module("Write a node's file and secrets", "agls.sensor.setup"),
+                "check": Command(
+                    "Try everything a node needs, and say what to do", _sensor_check_arguments, _sensor_check
+                ),
                 "run": Command("Hear, judge and send detections", _sensor_run_arguments, _sensor_run),
+                "install": of_module("Let systemd run the node from now on", "agls.sensor.install"),
                 "privacy-report": of_module("Print what left a node in the last 24 hours", "agls.sensor.privacy"),
             },
         ),
@@ -434,6 +441,14 @@ COMMANDS = Group(
                 "classifier": of_module("What a node's probabilities mean, from labels", "calibration.classifier"),
                 "camera": of_module("Where a camera mount looks, from landmarks", "calibration.camera"),
                 "coverage": of_module("Where shots would be heard, and how well located", "calibration.coverage"),
+            },
+        ),
+        "deploy": Group(
+            "Say who may speak to a site's broker",
+            {
+                "certs": of_module("Make a site's authority, and what its broker and hub need", "agls.deploy.certs"),
+                "enroll": of_module("Make the bundle that lets a node in", "agls.deploy.enroll"),
+                "revoke": of_module("Throw a node out", "agls.deploy.revoke"),
             },
         ),
         "config": Group(

@@ -7,21 +7,19 @@ examples (`agls config example`), the checks and the error sentences are all mad
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-import msgspec
 from msgspec import Meta
 
 from agls.messages import Identifier, Latitude, Longitude, Metres
 from agls.site_checks import check_site
-from agls.tables import load_table, read_toml
+from agls.site_policy import Budget, Dialect, Policy, PositiveSeconds, Realm, Rule, Store, Subscriber
+from agls.tables import Table, load_table, read_toml
 
-__all__ = ["NodeConfig", "SiteConfig", "Table", "check_site", "load_any", "load_node", "load_site", "load_table"]
+__all__ = [
+    "Budget", "Dialect", "NodeConfig", "Policy", "Realm", "Rule", "SiteConfig", "Store", "Subscriber", "Table",
+    "check_site", "load_any", "load_node", "load_site", "load_table",
+]  # fmt: skip
 
-PositiveSeconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
 Height: TypeAlias = Annotated[float, Meta(ge=-500, le=9_000)]
-
-
-class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every table of a configuration file has in common: frozen, nothing unknown accepted."""
 
 
 class Mqtt(Table, frozen=True, kw_only=True):
@@ -43,6 +41,9 @@ class Mqtt(Table, frozen=True, kw_only=True):
     queue_limit_count: Annotated[
         int, Meta(ge=10, le=1_000_000, description="messages held while the broker is away")
     ] = 10_000
+    realm: Annotated[
+        Realm, Meta(description="live, or an exercise: its topics, store and receivers are none of the live ones")
+    ] = "live"
 
 
 # ------------------------------------------------------------------------------------------------------ a node
@@ -52,7 +53,11 @@ class Microphone(Table, frozen=True, kw_only=True):
     """The microphone and how it is read."""
 
     device: Annotated[
-        str, Meta(description="stable name of the capture device; empty where audio comes from files")
+        str,
+        Meta(
+            description="stable name of the capture device, such as hw:Device; sim or sim:SCENE.toml for the simulator's;"
+            " empty where audio comes from files"
+        ),
     ] = ""
     sample_rate_hz: Annotated[int, Meta(ge=8_000, le=192_000, description="sampling rate asked of the device")] = 48_000
     full_scale_db_spl: Annotated[
@@ -107,6 +112,19 @@ class Clips(Table, frozen=True, kw_only=True):
     keep_h: Annotated[float, Meta(gt=0, le=720, description="hours after which a clip is deleted")] = 72.0
 
 
+class Survey(Table, frozen=True, kw_only=True):
+    """Where the node was surveyed to stand; the hub takes places from the site file, this tells when they differ."""
+
+    latitude_deg: Annotated[float, Meta(ge=-90, le=90, description="north positive, WGS 84")]
+    longitude_deg: Annotated[float, Meta(ge=-180, le=180, description="east positive, WGS 84")]
+    height_m: Annotated[float, Meta(ge=-500, le=9_000, description="of the microphone above the WGS 84 ellipsoid")] = (
+        0.0
+    )
+    position_sigma_m: Annotated[
+        float, Meta(ge=0.001, le=50, description="one standard deviation of the survey, each axis")
+    ] = 0.5
+
+
 class NodeConfig(Table, frozen=True, kw_only=True):
     """One node: a sensor on a pole."""
 
@@ -117,6 +135,10 @@ class NodeConfig(Table, frozen=True, kw_only=True):
     onset: OnsetDetection = OnsetDetection()
     classification: Classification = Classification()
     mqtt: Mqtt = Mqtt()
+    preliminary: Annotated[
+        bool,
+        Meta(description="tell of each impulse as it is heard, too, 0.4 s before it is judged: shots are told sooner"),
+    ] = True
     heartbeat_s: Annotated[float, Meta(ge=1, le=600, description="seconds between heartbeats")] = 15.0
     outbox_limit_count: Annotated[
         int, Meta(ge=100, le=1_000_000, description="detections kept until the hub has acknowledged them")
@@ -128,6 +150,15 @@ class NodeConfig(Table, frozen=True, kw_only=True):
         str,
         Meta(description="SQLite file that keeps them through a loss of power; empty for memory alone (simulation)"),
     ] = ""
+    gpsd: Annotated[
+        str,
+        Meta(
+            title="an address like 127.0.0.1:2947, or nothing",
+            pattern=r"^([A-Za-z0-9.-]+:[0-9]{1,5})?(?!\n)$",
+            description="where gpsd tells of the GNSS receiver; empty for none",
+        ),
+    ] = ""
+    survey: Survey | None = None
     clips: Clips = Clips()
 
 
@@ -286,6 +317,11 @@ class SiteConfig(Table, frozen=True, kw_only=True):
     locating: Locating = Locating()
     gathering: Gathering = Gathering()
     cad: Cad = Cad()
+    subscriber: tuple[Subscriber, ...] = ()
+    policy: Policy = Policy()
+    rule: tuple[Rule, ...] = ()
+    store: Store = Store()
+    budget: Budget = Budget()
     slewing: Slewing = Slewing()
     mqtt: Mqtt = Mqtt()
 

@@ -21,7 +21,7 @@ import msgspec
 from agls.config import SiteConfig
 from agls.errors import InputError, MessageError
 from agls.intake import MAX_FUTURE_NS
-from agls.journal import Advanced, Entry, Header, Heard, Journal, Refused, Torn, read_journal
+from agls.journal import Advanced, Entry, Header, Heard, Journal, Refused, Torn, read_journal, segment_name
 from agls.messages import (
     MAX_MESSAGE_BYTES,
     NS_PER_S,
@@ -185,18 +185,40 @@ class Desk:
             self._journal.append(entry)
         return self._digest(entry, received_ns)
 
-    def retake(self, line: Header | Entry | Torn) -> None:
+    def retake(self, line: Header | Entry | Torn) -> list[Outbound]:
         """Take in a line of a journal again, without writing it to one.
 
         Parameters
         ----------
         line : Header, Heard, Refused, Advanced or Torn
             The line.
+
+        Returns
+        -------
+        list of Outbound
+            What follows, as it did the first time.
         """
         if isinstance(line, Torn):
             self.counts["torn_line"] += 1
         elif not isinstance(line, Header):
-            self._digest(line, line.at_ns)
+            return self._digest(line, line.at_ns)
+        return []
+
+    def needed_ns(self, items: list[Outbound]) -> dict[str, int]:
+        """Say when the last detection was received that each incident stands on.
+
+        Parameters
+        ----------
+        items : list of Outbound
+            What was said just now.
+
+        Returns
+        -------
+        dict of str to int
+            Incident to moment, UTC; one where it is not known is left out.
+        """
+        names = [item.incident for item in items if isinstance(item, Incident)]
+        return {name: received_ns for name in names for received_ns in self._last_needed.of(name)}
 
     def flush(self) -> None:
         """Hand the journal to the operating system: what was taken in may be acknowledged."""
@@ -209,6 +231,20 @@ class Desk:
             self._journal.sync()
         with self._bearing("tables"):
             self._folder.flush()
+
+    def tidy(self, now_ns: int, keep_ns: int) -> None:
+        """Go on in a new file of the journal, and leave out of the tables what is past its days.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC.
+        keep_ns : int
+            How long what was heard is kept [ns].
+        """
+        with self._bearing("journal"):
+            self._journal.turn_over(segment_name(now_ns))
+        self._folder.forget(now_ns - keep_ns)
 
     def acks(self, now_ns: int) -> list[Ack]:
         """Say to nodes what is safe here and what is missing.
@@ -256,8 +292,8 @@ class Desk:
         self._last_needed.tell(item)
         with self._bearing("folder"):
             self._folder.write(item)
-            # A cancellation follows from time that passed, not from a detection.
-            if isinstance(item, CadEvent) and item.status != "cancel" and self._clock_ns is not None:
+            # Updates wait for their time, and a cancellation follows from time that passed.
+            if isinstance(item, CadEvent) and item.status == "open" and self._clock_ns is not None:
                 now_ns = self._clock_ns()
                 self.latencies_s += [(now_ns - needed) / NS_PER_S for needed in self._last_needed.of(item.incident)]
 
@@ -284,6 +320,9 @@ class _NoJournal:
         """Do nothing."""
 
     def sync(self) -> None:
+        """Do nothing."""
+
+    def turn_over(self, name: str) -> None:
         """Do nothing."""
 
 

@@ -15,6 +15,8 @@ WIDTH = 118
 SAMPLES: dict[str, Any] = {
     "sensor_id": "north-03",
     "camera_id": "cam-main-and-5th",
+    "subscriber_id": "rtcc",
+    "url": "https://rtcc.example/agls",
     "name": "Example City",
     "latitude_deg": 40.4406,
     "longitude_deg": -79.9959,
@@ -22,16 +24,18 @@ SAMPLES: dict[str, Any] = {
 }
 
 
-def example(kind: type) -> str:
-    """Print a commented example of a configuration file.
+def example(kind: type, holding: Any = None) -> str:
+    """Print a commented configuration file: an example, or one that holds what is given.
 
-    Every key appears with its meaning, what it accepts and its default. Keys without a default, and the position of
-    the sensor, hold values to replace; the rest is there to be changed or left out.
+    Every key appears with its meaning, what it accepts and its default. In an example, keys without a default, and the
+    position of the sensor, hold values to replace; the rest is there to be changed or left out.
 
     Parameters
     ----------
     kind : type
         The record of the file: `agls.config.SiteConfig` or `agls.config.NodeConfig`.
+    holding : Any, optional
+        Such a record without lists of tables (a node's); tables that it does not have are left out.
 
     Returns
     -------
@@ -48,26 +52,29 @@ def example(kind: type) -> str:
         raise TypeError(f"{kind.__name__} is not a record")
     title = (kind.__doc__ or "").splitlines()[0]
     lines = [*_comment(title), "# Every key is shown. A key left out takes its default."]
-    return "\n".join([*lines, *_table(described, "")]) + "\n"
+    return "\n".join([*lines, *_table(described, "", holding)]) + "\n"
 
 
-def _table(kind: inspect.StructType, way: str) -> Iterator[str]:
+def _table(kind: inspect.StructType, way: str, holding: Any) -> Iterator[str]:
     """Print the keys of a table, then the tables below it."""
     below = []
     for field in kind.fields:
         inner, said = strip(field.type)
-        if record := _record(inner):
-            below.append((f"{way}{field.encode_name}", record, record is not inner))
+        held = getattr(holding, field.name, None)
+        if (record := _record(inner)) and (holding is None or held is not None):
+            below.append((f"{way}{field.encode_name}", record, record is not inner, held))
+        elif record:
+            continue
         else:
             yield ""
             yield from _comment(_meaning(field, said))
-            yield _line(field)
-    for name, record, many in below:
+            yield _line(field, held)
+    for name, record, many, held in below:
         yield ""
         yield ""
         yield from _comment((record.cls.__doc__ or "").splitlines()[0] + (" One such table for each." if many else ""))
         yield f"[[{name}]]" if many else f"[{name}]"
-        yield from _table(record, f"{name}.")
+        yield from _table(record, f"{name}.", held)
 
 
 def _record(kind: inspect.Type) -> inspect.StructType | None:
@@ -84,8 +91,9 @@ def _meaning(field: inspect.Field, said: dict[str, str]) -> str:
     return text + ("; may be left out." if field.default is None else f"; default {json.dumps(field.default)}.")
 
 
-def _line(field: inspect.Field) -> str:
+def _line(field: inspect.Field, held: Any) -> str:
     given = field.default if field.default not in (NODEFAULT, None) else SAMPLES.get(field.encode_name)
+    given = given if held is None else held
     if given is None:
         return f"# {field.encode_name} = 0.0"
     return f"{field.encode_name} = {json.dumps(given, ensure_ascii=False)}"

@@ -10,11 +10,13 @@ remarks are what somebody should see to before it becomes a reason.
     deaf            it says that its microphone gives nothing
     losing_samples  its count of overflows rises
     clock           its time is free or known to worse than `MAX_SIGMA_S`
+    wrong_time      its system clock and the hub's differ by more than `MAX_OFF_NS`, twice in a row
     backlog         what it hears comes late: more than `BACKLOG_COUNT` detections wait there
     level_drop      it is much quieter there than it has ever been: covered, or cut
     moved           its receiver says that it stands elsewhere
+    other_node      its file is another node's: it speaks under a name that is not its own
 
-    remark          throttled, disk_full, clipping, behind (some detections wait)
+    remark          throttled, disk_full, clipping, behind (some detections wait), gaps (some are asked for in vain)
 
 Coverage is the chance that enough of them hear a shot, over a grid around all sensors: each hears it with the
 probability of the Pittsburgh live fire (`calibration.hearing`, in still air) over the noise floor it reports itself.
@@ -23,8 +25,8 @@ probability of the Pittsburgh live fire (`calibration.hearing`, in still air) ov
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +36,23 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from agls.config import OnsetDetection, SiteConfig
+from agls.intake import Gaps
 from agls.messages import NS_PER_S, Detection, Heartbeat, Inbound, Status, format_utc
 
 SILENT_NS = 60 * NS_PER_S
 MISSED_COUNT = 3  # heartbeats
 MAX_SIGMA_S = 0.010
+# What a broker held back comes late, all at once: then the time of sending says nothing of the node's clock.
+MAX_OFF_NS, AT_ONCE_NS, OFF_COUNT = 30 * NS_PER_S, NS_PER_S // 2, 2
 BACKLOG_COUNT, BEHIND_COUNT = 100, 10
 CLIPPING_SHARE = 0.001
-REASON_SIGNS = ("deaf", "level_drop", "moved")
+REASON_SIGNS = ("deaf", "level_drop", "moved", "other_node")
 # Of a handgun: level at 1 m, decline a decade of distance, scatter; and the noise where a node says nothing of it.
 LEVEL_DB, DECADE_DB, SCATTER_DB, NOISE_DB = 164.0, 31.0, 11.0, 57.0
 QUIETEST_DB = 30.0  # nowhere in a city is it quieter: a node that says so is not calibrated
 MARGIN_M, CELLS_COUNT = 200.0, 24  # around all sensors; cells a side
 NEAREST_M = 1.0
+NO_GAPS = Gaps()
 
 Floats = NDArray[np.float64]
 
@@ -62,6 +68,7 @@ class _Node:
     version: str = ""
     beat: Heartbeat | None = None
     losing: bool = False
+    off_count: int = 0  # heartbeats in a row whose time was far from the hub's
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,8 @@ class NodeState:
         Of its software.
     beat : Heartbeat or None
         What it last said of itself.
+    gaps : Gaps
+        What of its numbers did not come.
     """
 
     sensor_id: str
@@ -90,6 +99,7 @@ class NodeState:
     heard_ns: int = 0
     version: str = ""
     beat: Heartbeat | None = None
+    gaps: Gaps = NO_GAPS
 
     @property
     def reliable(self) -> bool:
@@ -173,6 +183,7 @@ def _plain(node: NodeState) -> dict[str, Any]:
         "reasons": node.reasons,
         "remarks": node.remarks,
         "heard": format_utc(node.heard_ns) if node.heard_ns else "",
+        **asdict(node.gaps),
     }
     if node.beat:
         said = msgspec.structs.asdict(node.beat)
@@ -190,9 +201,17 @@ class Fleet:
         The site.
     places_m : mapping of str to tuple of float
         East, north, up of each sensor [m] (`agls.locate.frame.Frame.sensor_positions_m`).
+    gaps : callable, optional
+        What of the nodes' numbers did not come (`agls.intake.Intake.gaps`).
     """
 
-    def __init__(self, site: SiteConfig, places_m: Mapping[str, tuple[float, float, float]]) -> None:
+    def __init__(
+        self,
+        site: SiteConfig,
+        places_m: Mapping[str, tuple[float, float, float]],
+        gaps: Callable[[], Mapping[str, Gaps]] = dict,
+    ) -> None:
+        self._gaps = gaps
         self._nodes = {sensor.sensor_id: _Node() for sensor in site.sensor}
         self._fewest, self._max_range_m = site.locating.min_sensors_count, site.locating.max_range_m
         self._places_m = np.array([places_m[name] for name in self._nodes], float).reshape(-1, 3)
@@ -232,18 +251,19 @@ class Fleet:
         FleetState
             Each node, and the coverage they leave.
         """
-        nodes = tuple(
-            NodeState(
-                name, tuple(_reasons(node, now_ns)), tuple(_remarks(node)), node.heard_ns, node.version, node.beat
-            )
-            for name, node in self._nodes.items()
-        )
+        gaps = self._gaps()
+        nodes = tuple(_state(name, node, gaps.get(name, NO_GAPS), now_ns) for name, node in self._nodes.items())
         noise_db = np.array([max(node.beat.noise_floor_db, QUIETEST_DB) if node.beat else NOISE_DB for node in nodes])
         # What a node that gives nothing says of its noise is worth nothing.
         noise_db[[bool({"deaf", "level_drop"} & set(node.reasons)) for node in nodes]] = NOISE_DB
         relied = np.array([node.reliable for node in nodes], bool)
         hears = _hearing(self._places_m, noise_db, self._max_range_m)
         return FleetState(now_ns, nodes, _share(hears[relied], self._fewest), _share(hears, self._fewest))
+
+
+def _state(name: str, node: _Node, gaps: Gaps, now_ns: int) -> NodeState:
+    reasons, remarks = _reasons(node, now_ns), _remarks(node, gaps)
+    return NodeState(name, tuple(reasons), tuple(remarks), node.heard_ns, node.version, node.beat, gaps)
 
 
 def _hear(node: _Node, beat: Heartbeat, received_ns: int) -> None:
@@ -253,6 +273,8 @@ def _hear(node: _Node, beat: Heartbeat, received_ns: int) -> None:
         node.interval_ns = received_ns - node.beat_ns
         node.losing = beat.overflow_count > node.beat.overflow_count
     if not is_same:
+        is_off = abs(received_ns - beat.sent_ns) > MAX_OFF_NS and received_ns - node.beat_ns > AT_ONCE_NS
+        node.off_count = node.off_count + 1 if is_off else 0
         node.beat, node.beat_ns = beat, received_ns
     node.online = True
 
@@ -270,16 +292,18 @@ def _reasons(node: _Node, now_ns: int) -> list[str]:
     found = {
         "losing_samples": node.losing,
         "clock": beat.clock.mode == "free" or beat.clock.sigma_s > MAX_SIGMA_S,
+        "wrong_time": node.off_count >= OFF_COUNT,
         "backlog": beat.queue_count > BACKLOG_COUNT,
     }
     return [sign for sign in beat.signs if sign in REASON_SIGNS] + [name for name, stands in found.items() if stands]
 
 
-def _remarks(node: _Node) -> list[str]:
+def _remarks(node: _Node, gaps: Gaps) -> list[str]:
     if node.beat is None:
         return []
     beat = node.beat
     found = {
+        "gaps": gaps.missing_count > 0,
         "clipping": beat.clip_share > CLIPPING_SHARE,
         "behind": BEHIND_COUNT < beat.queue_count <= BACKLOG_COUNT,
     }

@@ -1,12 +1,13 @@
 """Run one city's hub: the shell that gives `agls.pipeline.Hub` its ears, its memory and its voice.
 
     broker --> Desk (journal, pipeline.Hub, folder) --> broker: shot, incident, slew, ack
-    clock  ----^                                   |--> webhook: CAD events
+    clock  ----^                                   |--> bridge: store, and from there whoever is told of incidents
                                                    |--> on_outbound: whoever shows them
 
-One thread runs it all. The order of one turn is what makes it safe: journal first (into a buffer), then decide, write
-and tell, then flush the journal, and only then acknowledge, to the nodes and to the broker. A hub that dies in between
-is told again; the detections it hears twice lead to shots of the same name.
+One thread runs it all, but for the bridge. The order of one turn is what makes it safe: journal first (into a buffer),
+then decide and write, then flush the journal, then tell, and only then acknowledge, to the nodes and to the broker. A
+hub that dies in between is told again; the detections it hears twice lead to shots of the same name. What the bridge
+had not yet entered is said to it again when the journal is taken up.
 """
 
 import hashlib
@@ -22,20 +23,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from agls.bridge.webhook import Webhook
+from agls.bridge.retention import remove_old_files
+from agls.bridge.running import Bridge
+from agls.bridge.store.book import Batch
 from agls.config import SiteConfig
 from agls.desk import MAX_CLOCK_BACK_NS, Desk, replay_into
 from agls.errors import InputError
 from agls.fleet import Fleet, write_fleet
-from agls.journal import Heard, Journal, header, read_journal
+from agls.journal import Heard, Journal, header, read_journal, recent_journals
 from agls.messages import (
     NS_PER_S,
-    CadEvent,
     ClockState,
     Detection,
     Heartbeat,
     Incident,
     Outbound,
+    Rejection,
     Shot,
     SlewRequest,
     Status,
@@ -43,8 +46,8 @@ from agls.messages import (
     format_utc,
 )
 from agls.pipeline import Hub
-from agls.sinks import OutFolder, document
-from agls.transport import HUB_SUBSCRIPTIONS, Connection
+from agls.sinks import OutFolder
+from agls.transport import HUB_SUBSCRIPTIONS, TAKE_LIMIT_COUNT, Connection
 
 __all__ = ["Desk", "HubSummary", "replay_into", "run_hub"]
 
@@ -52,6 +55,7 @@ JOURNAL_NAME = "journal.jsonl"
 CADENCE_S = 0.05  # between two moments, while a shot may be pending
 IDLE_S = 0.25  # longest wait for a message otherwise
 UPKEEP_S = 1.0  # between two syncs of the journal and renewals of the tables
+TIDY_S = 3_600.0  # between two files of the journal
 FLEET_S = 5.0  # between two looks at who can be relied on
 DRAIN_S = 5.0
 # Sound never crosses a site slower than this: -60 degrees Celsius, and a storm in its face.
@@ -68,10 +72,10 @@ class HubSummary:
     Attributes
     ----------
     counts : dict of str to int
-        Numbers of what was taken in, refused and told, by name; ``mqtt.`` and ``webhook.`` before theirs.
+        Numbers of what was taken in, refused and told, by name; ``mqtt.`` and ``bridge.`` before theirs.
     cad_latencies_s : tuple of float
-        For each CAD document that opens or updates (the last 10 000): wall clock from the receipt of the last detection
-        it needed to the document being on disk [s].
+        For each CAD document that opens a call (the last 10 000): wall clock from the receipt of the last detection it
+        needed to the document being on disk [s].
     """
 
     counts: dict[str, int]
@@ -125,7 +129,7 @@ def run_hub(
     Raises
     ------
     InputError
-        If the folder, the broker's settings or the webhook's address cannot be used.
+        If the folder, the broker's settings, the store or a subscriber's address cannot be used.
     """
     folder = OutFolder(out, keep=resume)
     rehearse(site)
@@ -133,20 +137,18 @@ def run_hub(
     with ExitStack() as stack:
         journal = stack.enter_context(_open_journal(out / JOURNAL_NAME, site, resume=resume))
         desk = Desk(hub, folder, journal, time.time_ns)
-        _take_up(desk, out / JOURNAL_NAME, pending_ns(site))
-        webhook = Webhook(site.cad.webhook_url) if site.cad.webhook_url else None
-        if webhook:
-            stack.callback(webhook.close)
+        bridge = stack.enter_context(Bridge(site, out))
+        _take_up(desk, out / JOURNAL_NAME, site, bridge, resume=resume)
         refused = _Kept()
         line = stack.enter_context(Connection(site.mqtt, _client_id(site), HUB_SUBSCRIPTIONS, on_refused=refused.keep))
-        fleet = Fleet(site, hub.frame.sensor_positions_m)
-        shell = _Shell(desk, line, refused, webhook, on_outbound, pending_ns(site), fleet, out)
+        fleet = Fleet(site, hub.frame.sensor_positions_m, hub.intake.gaps)
+        shell = _Shell(desk, line, refused, bridge, on_outbound, site, fleet, out)
         while not stop.is_set():
             shell.turn()
         shell.drain()
         shell.look_at_fleet()
-    counts = desk.counts + shell.counts + Counter({"lost": hub.intake.lost})
-    counts += _under("mqtt", line.counts + refused.counts) + _under("webhook", webhook.counts if webhook else Counter())
+    counts = desk.counts + shell.counts + Counter({"lost": hub.intake.lost, "unjudged": hub.intake.unjudged})
+    counts += _under("mqtt", line.counts + refused.counts) + _under("bridge", bridge.counts)
     counts += _under("fleet", fleet.state(time.time_ns()).counts)
     return HubSummary(dict(sorted(counts.items())), tuple(desk.latencies_s))
 
@@ -219,22 +221,25 @@ class _Shell:
         desk: Desk,
         line: Connection,
         refused: "_Kept",
-        webhook: Webhook | None,
+        bridge: Bridge,
         on_outbound: Callable[[Outbound], None] | None,
-        pending_ns: int,
+        site: SiteConfig,
         fleet: Fleet,
         out: Path,
     ) -> None:
         self.desk = desk
         self.line = line
         self.refused = refused
-        self.webhook = webhook
+        self.bridge = bridge
         self.on_outbound = on_outbound
-        self.pending_ns = pending_ns
+        self.pending_ns = pending_ns(site)
+        self.settling_ns = round((site.gathering.gap_s + site.gathering.late_s) * NS_PER_S)
+        self.told_ns = desk.now_ns  # when an incident may last have changed
         self.counts: Counter[str] = Counter()
         self.fleet = fleet
         self.out = out
-        self.upkeep_s = time.monotonic()
+        self.store = site.store
+        self.upkeep_s = self.tidied_s = time.monotonic()
         self.looked_s = -FLEET_S
 
     def turn(self) -> bool:
@@ -243,16 +248,18 @@ class _Shell:
         for item in received:
             if isinstance(item.record, Detection | Heartbeat | Status):
                 self.fleet.feed(item.record, item.received_ns)
-                self._tell(self.desk.take(Heard(at_ns=UtcNs(item.received_ns), message=item.record)))
+                self._say(self.desk.take(Heard(at_ns=UtcNs(item.received_ns), message=item.record)))
         for topic, payload, received_ns in self.refused.take():
-            self._tell(self.desk.hear(topic, payload, received_ns))
+            self._say(self.desk.hear(topic, payload, received_ns))
         now_ns = time.time_ns()
-        if self._is_pending() and now_ns - self.desk.now_ns >= CADENCE_S * NS_PER_S:
-            self._tell(self.desk.advance(now_ns))
+        # What still waits to be taken in was received before now: time must not pass over it.
+        if len(received) < TAKE_LIMIT_COUNT and now_ns - self.desk.now_ns >= self._cadence_ns():
+            self._say(self.desk.advance(now_ns))
         self._acknowledge()
         if time.monotonic() - self.upkeep_s >= UPKEEP_S:
             self.desk.sync()
             self.upkeep_s = time.monotonic()
+            self._tidy()
         if time.monotonic() - self.looked_s >= FLEET_S:
             self.look_at_fleet()
         return bool(received)
@@ -263,7 +270,7 @@ class _Shell:
         while self.turn() and time.monotonic() < end_s:
             pass
         if self._is_pending():
-            self._tell(self.desk.advance(self.desk.heard_ns + self.pending_ns))
+            self._say(self.desk.advance(self.desk.heard_ns + self.pending_ns))
         self._acknowledge()
         self.desk.sync()
 
@@ -277,20 +284,39 @@ class _Shell:
                 _log.error("fleet.json cannot be written: %s", error)
             self.counts["fleet.failed"] += 1
 
+    def _tidy(self) -> None:
+        """Begin a new file of the journal each hour, best while nothing is pending; delete those past their days."""
+        open_s = time.monotonic() - self.tidied_s
+        if open_s < TIDY_S or (self._is_pending() and open_s < 2 * TIDY_S):
+            return
+        self.tidied_s = time.monotonic()
+        now_ns, keep_ns = time.time_ns(), round(self.store.detections_d * 86_400 * NS_PER_S)
+        self.desk.tidy(now_ns, keep_ns)
+        self.counts["purged"] += remove_old_files(self.out, ("journal-*.jsonl", "journal.*.jsonl"), now_ns - keep_ns)
+
     def _is_pending(self) -> bool:
         return self.desk.now_ns < self.desk.heard_ns + self.pending_ns
+
+    def _cadence_ns(self) -> float:
+        """Say how long the hub may do without the time: it matters while a shot or a word to dispatch is pending."""
+        if self._is_pending():
+            return CADENCE_S * NS_PER_S
+        return UPKEEP_S * NS_PER_S if self.desk.now_ns < self.told_ns + self.settling_ns else math.inf
 
     def _acknowledge(self) -> None:
         self.desk.flush()
         for ack in self.desk.acks(time.time_ns()):
             self.line.publish(ack)
 
-    def _tell(self, items: list[Outbound]) -> None:
+    def _say(self, items: list[Outbound]) -> None:
+        if not all(isinstance(item, Rejection) for item in items):
+            self.desk.flush()  # before anybody is told: a hub that dies must come to the same conclusion again
+            self.bridge.tell(_batch(self.desk, items))
         for item in items:
             if isinstance(item, Shot | Incident | SlewRequest):
                 self.line.publish(item)
-            elif isinstance(item, CadEvent) and self.webhook:
-                self.webhook.send(document(item))
+            if isinstance(item, Incident):
+                self.told_ns = self.desk.now_ns
             if self.on_outbound:
                 self._show(self.on_outbound, item)
 
@@ -344,13 +370,22 @@ def _is_fit(path: Path, site: SiteConfig, *, resume: bool) -> bool:
         return False
 
 
-def _take_up(desk: Desk, path: Path, pending_ns: int) -> None:
+def _batch(desk: Desk, items: list[Outbound]) -> Batch:
+    """Tell the bridge what was said, and when each step of it was done."""
+    return Batch(tuple(items), desk.now_ns, time.time_ns(), desk.needed_ns(items))
+
+
+def _take_up(desk: Desk, path: Path, site: SiteConfig, bridge: Bridge, *, resume: bool) -> None:
     """Bring a desk to where an earlier run ended; a run that drained ends ahead of the clock, by what was pending."""
-    for line in read_journal(path):
-        desk.retake(line)
+    entered_ns = bridge.book.entered_ns()
+    for part in recent_journals(path, site) if resume else []:
+        for line in read_journal(part):
+            said = desk.retake(line)
+            if desk.now_ns >= entered_ns and said:
+                bridge.tell(_batch(desk, said))
     desk.latencies_s.clear()  # of documents written long ago
     ahead_ns = desk.now_ns - time.time_ns()
-    if ahead_ns > pending_ns + MAX_CLOCK_BACK_NS:
+    if ahead_ns > pending_ns(site) + MAX_CLOCK_BACK_NS:
         raise InputError(
             f"journal {path} ends at {format_utc(desk.now_ns)}, {ahead_ns // NS_PER_S} s after this machine's clock; "
             "set the clock, or give another folder"

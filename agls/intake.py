@@ -40,6 +40,25 @@ LAST_ASK_NS = 60 * NS_PER_S
 ASK_UNTIL_NS = 3600 * NS_PER_S
 
 
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What of a node's numbers did not come.
+
+    Attributes
+    ----------
+    missing_count : int
+        Asked for more than once, and not here yet.
+    lost_count : int
+        Never to come: the node has them no more.
+    unjudged_count : int
+        Told early and then not judged: the node let go of them, or ended.
+    """
+
+    missing_count: int = 0
+    lost_count: int = 0
+    unjudged_count: int = 0
+
+
 class SeqSet:
     """A set of sequence numbers, kept as sorted disjoint runs, of bounded size.
 
@@ -180,7 +199,22 @@ class _Boot:
     def lost_count(self) -> int:
         """Numbers that this hub could have heard, did not, and never will."""
         gaps = self.finals.gaps(min(self.base, self.oldest), self.oldest)
-        return self.forgotten + sum(past - first for first, past in gaps)
+        return self.forgotten + sum(past - first for first, past in gaps) - self.unjudged_count()
+
+    def unjudged_count(self) -> int:
+        """Numbers of which only the preliminary came, and nothing else will: the node let go of them."""
+        gaps = self.finals.gaps(min(self.base, self.oldest), self.oldest)
+        return sum(
+            max(0, min(past, stop) - max(first, start))
+            for first, past in gaps
+            for start, stop in zip(self.preliminaries.first, self.preliminaries.past, strict=True)
+        )
+
+    def missing_count(self) -> int:
+        """Numbers that were asked for more than once: others may only be on their way."""
+        if self.ask_after_ns <= 2 * FIRST_ASK_NS:
+            return 0
+        return sum(past - first for first, past in self.finals.gaps(self.oldest, self.issued))
 
     def watch_gap(self, now_ns: int) -> None:
         """Set the clock for asking whenever the lowest gap has moved: something still arrives by itself."""
@@ -220,7 +254,7 @@ class Intake:
         self._boots: dict[str, OrderedDict[str, _Boot]] = {sensor.sensor_id: OrderedDict() for sensor in site.sensor}
         self._news: dict[tuple[str, str], None] = {}
         self._asking: dict[tuple[str, str], None] = {}
-        self._lost_before = 0  # by boots that have been put out of memory
+        self._lost_before = self._unjudged_before = 0  # by boots that have been put out of memory
 
     @property
     def lost(self) -> int:
@@ -232,6 +266,35 @@ class Intake:
             Over all boots this hub has heard.
         """
         return self._lost_before + sum(boot.lost_count() for boots in self._boots.values() for boot in boots.values())
+
+    @property
+    def unjudged(self) -> int:
+        """Count the sounds that a node told of early and then nothing more: it let go of them, or ended.
+
+        Returns
+        -------
+        int
+            Over all boots this hub has heard.
+        """
+        boots = (boot for boots in self._boots.values() for boot in boots.values())
+        return self._unjudged_before + sum(boot.unjudged_count() for boot in boots)
+
+    def gaps(self) -> dict[str, Gaps]:
+        """Say of each sensor what of its numbers did not come.
+
+        Returns
+        -------
+        dict of str to Gaps
+            Over those of its boots that are remembered.
+        """
+        return {
+            sensor_id: Gaps(
+                sum(boot.missing_count() for boot in boots.values()),
+                sum(boot.lost_count() for boot in boots.values()),
+                sum(boot.unjudged_count() for boot in boots.values()),
+            )
+            for sensor_id, boots in self._boots.items()
+        }
 
     def feed(self, message: Inbound, received_ns: int) -> Inbound | Rejection:
         """Take in one message.
@@ -329,6 +392,7 @@ class Intake:
             if len(boots) > MAX_BOOT_COUNT:
                 gone, boot = boots.popitem(last=False)
                 self._lost_before += boot.lost_count()
+                self._unjudged_before += boot.unjudged_count()
                 self._news.pop((message.sensor_id, gone), None)
                 self._asking.pop((message.sensor_id, gone), None)
         boots.move_to_end(message.boot_id)

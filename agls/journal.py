@@ -13,6 +13,9 @@ What a crash can cost:
   acknowledged in the last second: an fsync for each detection would cost an SD card its life and every shot tens of
   milliseconds.
 - A last line that is torn is reported by the reader (`Torn`) and cut off before the file is written on.
+
+A hub begins a new file each hour (`Journal.turn_over`) and deletes those past the site's days, as the store does. What
+it must remember over a restart is in the last two (`recent_journals`).
 """
 
 import fcntl
@@ -25,9 +28,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from agls import __version__
-from agls.config import Mqtt, SiteConfig
+from agls.config import Mqtt, SiteConfig, Store
 from agls.errors import InputError, MessageError
-from agls.messages import Counter, Detection, Heartbeat, Status, UtcNs, Wire, decode, encode
+from agls.messages import Counter, Detection, Heartbeat, Status, UtcNs, Wire, decode, encode, format_utc
 
 FORMAT_VERSION = 1
 _BEGINNING = b'{"line":"header",'
@@ -37,7 +40,7 @@ _CHUNK_BYTES = 65_536
 class Header(Wire, frozen=True, kw_only=True, tag_field="line", tag="header"):
     """What replaying needs to know first: who wrote this, and for which site.
 
-    The site is without its secrets: how to reach the broker and the webhook is left out.
+    The site is without its secrets: how to reach the broker, the store and subscribers is left out.
     """
 
     version: int
@@ -95,7 +98,13 @@ def header(site: SiteConfig) -> Header:
     Header
         With the site as far as the outputs depend on it.
     """
-    bare = msgspec.structs.replace(site, mqtt=Mqtt(), cad=msgspec.structs.replace(site.cad, webhook_url=""))
+    bare = msgspec.structs.replace(
+        site,
+        mqtt=Mqtt(realm=site.mqtt.realm),
+        cad=msgspec.structs.replace(site.cad, webhook_url=""),
+        subscriber=(),
+        store=Store(),
+    )
     return Header(version=FORMAT_VERSION, agls=__version__, site=bare)
 
 
@@ -116,6 +125,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, site: SiteConfig) -> None:
+        self._path, self._site = path, site
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab")
@@ -176,6 +186,28 @@ class Journal:
             os.fsync(self._file.fileno())
             self._is_synced = True
 
+    def turn_over(self, name: str) -> None:
+        """Go on in a new file; the one so far is kept under another name.
+
+        Parameters
+        ----------
+        name : str
+            The other name, in the same folder.
+
+        Raises
+        ------
+        OSError
+            If the device refuses; the journal then goes on where it was.
+        """
+        self.sync()
+        self._path.rename(self._path.with_name(name))
+        fresh = self._path.open("ab")
+        fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file.close()
+        self._file = fresh
+        self._write(header(self._site))
+        self.flush()
+
     def close(self) -> None:
         """Make the device keep all lines and let the file go.
 
@@ -229,6 +261,49 @@ def read_journal(path: Path) -> Iterator[Header | Entry | Torn]:
             yield _read_line(path, number, line)
     if number == 0:
         raise InputError(f"journal {path} is empty: a journal begins with a header line")
+
+
+def segment_name(now_ns: int) -> str:
+    """Name the file of a journal that goes on in another; names sort by time.
+
+    Parameters
+    ----------
+    now_ns : int
+        When it goes on, UTC.
+
+    Returns
+    -------
+    str
+        Such as ``journal-20261120T201500.123456789.jsonl``.
+    """
+    stamp = format_utc(now_ns).translate({ord(mark): None for mark in "-:Z"})
+    return f"journal-{stamp}.jsonl"
+
+
+def recent_journals(path: Path, site: SiteConfig) -> list[Path]:
+    """List the files that hold what a hub must remember: the one at hand, and the one before it if of the same site.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The journal at hand.
+    site : SiteConfig
+        The site.
+
+    Returns
+    -------
+    list of pathlib.Path
+        In the order of time.
+    """
+    before = sorted(path.parent.glob("journal-*.jsonl"))[-1:]
+    return [one for one in before if _header_of(one) == header(site)] + [path]
+
+
+def _header_of(path: Path) -> Header | Entry | Torn | None:
+    try:
+        return next(read_journal(path))
+    except InputError:
+        return None
 
 
 def _read_line(path: Path, number: int, line: bytes) -> Header | Entry:

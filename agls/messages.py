@@ -166,7 +166,7 @@ Longitude: TypeAlias = Annotated[float, Meta(ge=-180, le=180)]
 Metres: TypeAlias = Annotated[float, Meta(ge=-1e7, le=1e7)]
 Length: TypeAlias = Annotated[float, Meta(ge=0, le=1e7)]
 Text: TypeAlias = Annotated[str, Meta(max_length=500)]
-Sign: TypeAlias = Literal["deaf", "level_drop", "moved", "throttled", "disk_full"]
+Sign: TypeAlias = Literal["deaf", "level_drop", "moved", "other_node", "throttled", "disk_full"]
 ClockMode: TypeAlias = Literal["pps_audio", "pps_chrony", "ntp", "free", "file", "simulated"]
 
 

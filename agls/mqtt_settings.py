@@ -79,7 +79,7 @@ def password(file: str) -> str:
 
 
 def tls_context(mqtt: Mqtt) -> ssl.SSLContext:
-    """Prepare TLS that checks the broker's certificate and name.
+    """Prepare TLS, 1.2 or later, that checks the broker's certificate and name.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ def tls_context(mqtt: Mqtt) -> ssl.SSLContext:
     """
     try:
         context = ssl.create_default_context(cafile=mqtt.ca_file or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if mqtt.certificate_file:
             context.load_cert_chain(mqtt.certificate_file, mqtt.key_file or None)
     except OSError as error:  # an SSLError is one
@@ -117,12 +118,14 @@ def why_unreachable(error: BaseException | None) -> tuple[str, str]:
     Returns
     -------
     name : str
-        To count it under: ``unreachable`` or ``tls_refused``.
+        To count it under: ``unreachable``, ``tls_refused`` or ``connect_unanswered``.
     sentence : str
         For a person.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return "tls_refused", f"TLS: its certificate is refused ({error.verify_message}); see mqtt.ca_file"
+    if isinstance(error, TimeoutError) and "handshake" in str(error):
+        return "connect_unanswered", "it accepts the connection and never answers (TLS)"
     if isinstance(error, ssl.SSLError):
         return "tls_refused", f"TLS fails ({error.reason or error}); mqtts:// needs a port with TLS"
     return "unreachable", str(getattr(error, "strerror", None) or error or "no reason given")

@@ -45,6 +45,8 @@ class Node:
         Names this run of the node; with `sensor_id` and `seq` it identifies a detection.
     on_impulse : callable, optional
         Told of each impulse with the sound it was judged by and what it was judged to be.
+    early : bool, optional
+        Whether impulses are handed over as soon as they are heard too, as preliminary: when and how loud, not yet what.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Node:
         model: Model,
         boot_id: str,
         on_impulse: Callable[[Onset, Detection], None] | None = None,
+        *,
+        early: bool = False,
     ) -> None:
         from agls.sensor.onset import OnsetDetector
 
@@ -67,6 +71,7 @@ class Node:
         self.next_seq = 0
         self.on_impulse = on_impulse
         self._waiting: deque[tuple[float, Detection]] = deque()  # what was heard before the clock was known
+        self._early: dict[float, int] | None = {} if early else None  # index to number of what was handed over early
         self._refused: Counter[str] = Counter()
 
     def feed(self, block: Block) -> list[Detection]:
@@ -81,8 +86,9 @@ class Node:
         -------
         list of Detection
             The impulses that are now decided, in order of time; they wait while the clock does not know their time.
+            Then those that are only heard, where they are wanted early.
         """
-        return self._timed(self.onsets.feed(block))
+        return self._timed(self.onsets.feed(block)) + self._heard()
 
     def finish(self) -> list[Detection]:
         """Decide what is still waiting for samples that will not come.
@@ -122,12 +128,35 @@ class Node:
             if known == "never":
                 self._refused["no_time"] += 1
                 continue
-            found.append(msgspec.structs.replace(self._stamped(index, judged), seq=self.next_seq))
-            self.next_seq += 1
+            found.append(msgspec.structs.replace(self._stamped(index, judged), seq=self._number(index)))
         while len(self._waiting) > WAITING_COUNT:
             self._waiting.popleft()
             self._refused["no_time"] += 1
         return found
+
+    def _heard(self) -> list[Detection]:
+        """Say of impulses that are not judged yet when they arrived; none whose time is not known."""
+        if self._early is None:
+            return []
+        found = []
+        for onset in self.onsets.early():
+            if self.clock.known(onset.index) == "yes":
+                told = self._stamped(onset.index, self._described(onset))
+                found.append(msgspec.structs.replace(told, stage="preliminary", seq=self.next_seq))
+                self._early[onset.index] = self.next_seq
+                self.next_seq += 1
+        return found
+
+    def _number(self, index: float) -> int:
+        """Give an impulse that is judged the number it was told under early, if it was, else the next."""
+        early = self._early or {}
+        if index in early:
+            seq = early[index]
+            for gone in [one for one in early if one <= index]:
+                del early[gone]
+            return seq
+        self.next_seq += 1
+        return self.next_seq - 1
 
     def _stamped(self, index: float, judged: Detection) -> Detection:
         """Say when an impulse arrived, and how sure that is."""
@@ -144,6 +173,11 @@ class Node:
         from agls.classify.model import recalibrate
 
         weigh = self.classification
+        llr = recalibrate(self.model.judge(onset), weigh.gunshot_slope, weigh.gunshot_offset)
+        return msgspec.structs.replace(self._described(onset), llr=llr, model=self.model.name)
+
+    def _described(self, onset: Onset) -> Detection:
+        """Say how an impulse sounded."""
         return Detection(
             sensor_id=self.sensor_id,
             boot_id=self.boot_id,
@@ -154,8 +188,6 @@ class Node:
             level_db=round(onset.level_db, 2),
             snr_db=round(onset.snr_db, 2),
             clipped=onset.clipped,
-            llr=recalibrate(self.model.judge(onset), weigh.gunshot_slope, weigh.gunshot_offset),
-            model=self.model.name,
             clock=self.clock.state,
         )
 
@@ -172,6 +204,7 @@ class Hub:
     def __init__(self, site: SiteConfig) -> None:
         from agls.bridge.cad.event import CadDesk
         from agls.bridge.camera.plan import CameraPlanner
+        from agls.bridge.policy import Policies
         from agls.intake import Intake
         from agls.locate.associate import Associator
         from agls.locate.frame import Frame
@@ -181,6 +214,7 @@ class Hub:
         self.intake = Intake(site)
         self.associator = Associator(site, self.frame)
         self.incidents = Incidents(site, self.frame)
+        self.policies = Policies(site)
         self.cad = CadDesk(site)
         self.cameras = CameraPlanner(site)
         self.clock_offsets_ns = {one.sensor_id: round(one.clock_offset_s * NS_PER_S) for one in site.sensor}
@@ -227,8 +261,9 @@ class Hub:
         """
         out: list[Outbound] = []
         for due_ns, found in self.associator.advance(now_ns):
+            out += self.cad.advance(due_ns)
             out += self._tell([found], due_ns)
-        return out
+        return out + self.cad.advance(now_ns)
 
     def acks(self, now_ns: int) -> list[Ack]:
         """Say to nodes what arrived and what is missing.
@@ -249,7 +284,8 @@ class Hub:
         """Pass shots on to incidents, and incidents on to dispatch and cameras."""
         out: list[Outbound] = []
         for item in found:
-            out += self.incidents.feed(item, now_ns) if isinstance(item, Shot) else [item]
+            told = self.incidents.feed(item, now_ns) if isinstance(item, Shot) else [item]
+            out += [self.policies.judge(one) if isinstance(one, Incident) else one for one in told]
         for incident in [item for item in out if isinstance(item, Incident)]:
             out += self.cad.feed(incident, now_ns)
             out += self.cameras.feed(incident, now_ns)

@@ -16,6 +16,7 @@ import csv
 import io
 import re
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,24 @@ class OutFolder:
         _put(self.path / "incidents.geojson", _json({"type": "FeatureCollection", "features": features}))
         _put(self.path / "rejections.json", _json(dict(sorted(self._rejections.items()))))
         self._is_changed = False
+
+    def forget(self, before_ns: int) -> None:
+        """Leave out of the tables what was fired before a moment, and remove documents written before it.
+
+        Parameters
+        ----------
+        before_ns : int
+            UTC.
+        """
+        limit = format_utc(before_ns)
+        self._rows = {key: row for key, row in self._rows.items() if row[2][3] >= limit}
+        self._incidents = {key: item for key, item in self._incidents.items() if item.last_shot_ns >= before_ns}
+        for kind in ("cad", "slew"):
+            for path in (self.path / kind).glob("*.json"):
+                with suppress(OSError):
+                    if path.stat().st_mtime_ns < before_ns:
+                        path.unlink()
+        self._is_changed = True
 
     def close(self) -> None:
         """Bring the tables on disk up to date for the last time.

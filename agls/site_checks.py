@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from agls.errors import InputError
 
@@ -35,7 +36,7 @@ def check_site(site: SiteConfig, source: str) -> SiteConfig:
     InputError
         If two values contradict each other; the first contradiction found is told.
     """
-    for checks in (_sensor_faults, _spot_faults, _camera_faults, _policy_faults):
+    for checks in (_sensor_faults, _spot_faults, _camera_faults, _policy_faults, _subscriber_faults):
         for fault in checks(site):
             raise InputError(f"{source}: {fault}")
     return site
@@ -122,3 +123,30 @@ def _policy_faults(site: SiteConfig) -> Iterator[str]:
             f"gathering.probable_p = {gathering.probable_p} must not be less than "
             f"gathering.possible_p = {gathering.possible_p}"
         )
+    try:
+        ZoneInfo(site.policy.timezone)
+    except (KeyError, ValueError, OSError):
+        yield f"policy.timezone = {site.policy.timezone!r} is not a time zone known here, such as UTC or US/Eastern"
+    for number, rule in enumerate(site.rule):
+        if rule.zone and len(set(rule.zone)) < 3:
+            yield f'rule[{number}] ("{rule.name}") has a zone of {len(set(rule.zone))} corners; at least 3 are needed'
+        probable_p, possible_p = rule.probable_p or gathering.probable_p, rule.possible_p or gathering.possible_p
+        if probable_p < possible_p:
+            yield (
+                f'rule[{number}] ("{rule.name}") makes probable_p = {probable_p}, which must not be less than '
+                f"possible_p = {possible_p}"
+            )
+
+
+def _subscriber_faults(site: SiteConfig) -> Iterator[str]:
+    """Say which receivers share a name, or an address with one of the other realm."""
+    names: dict[str, int] = {}
+    realms: dict[str, str] = {site.cad.webhook_url: "live"} if site.cad.webhook_url else {}
+    for number, one in enumerate(site.subscriber):
+        where = f'subscriber[{number}] ("{one.subscriber_id}")'
+        if (first := names.setdefault(one.subscriber_id, number)) != number:
+            yield f"{where} has the subscriber_id of subscriber[{first}]; every subscriber needs its own"
+        if one.subscriber_id == "cad" and site.cad.webhook_url:
+            yield f"{where} has the name of the receiver at cad.webhook_url; give it another, or leave that one out"
+        if one.url and realms.setdefault(one.url, one.realm) != one.realm:
+            yield f"{where} is of the realm {one.realm}, but its address receives {realms[one.url]} incidents already"

@@ -23,6 +23,10 @@ T = TypeVar("T")
 Step = str | int
 
 
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every table of a configuration file has in common: frozen, nothing unknown accepted."""
+
+
 def load_table(path: Path, kind: type[T]) -> T:
     """Read a TOML file as a record, strictly.
 

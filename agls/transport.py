@@ -1,7 +1,8 @@
 """Speak MQTT: the one place that knows topics, sessions and the client library.
 
 A `Connection` sends records and hands out records. Everything uses MQTT 3.1.1, QoS 1 and a persistent session, so the
-broker keeps what comes while one side is away. What bytes from the network may do is settled here: they become a
+broker keeps what comes while one side is away; but a preliminary detection, of no use a second later, is sent once
+(QoS 0) and kept nowhere. What bytes from the network may do is settled here: they become a
 record, or they are counted under a name and dropped (`decode_message`).
 
     topic                              record        published by
@@ -12,6 +13,9 @@ record, or they are counted under a name and dropped (`decode_message`).
     agls/v1/shot/<incident>            Shot          hub
     agls/v1/incident/<incident>        Incident      hub
     agls/v1/slew/<camera_id>           SlewRequest   hub
+
+An exercise has the same topics under `agls-exercise/v1`. A `Connection` is of one realm (`Mqtt.realm`): it names topics
+as above to those who use it, and neither speaks nor hears under the root of the other.
 
 Limits of brokers shape what is done here. A broker may lose what it acknowledged (killed between PUBACK and
 disk), therefore a node forgets a detection on the hub's `Ack` alone. A client that does not acknowledge gets a message
@@ -37,7 +41,7 @@ import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from agls.config import Mqtt
+from agls.config import Mqtt, Realm
 from agls.errors import InputError, MessageError
 from agls.messages import (
     MAX_MESSAGE_BYTES,
@@ -59,12 +63,14 @@ Message: TypeAlias = Detection | Heartbeat | Status | Ack | Shot | Incident | Sl
 Kind: TypeAlias = Literal["detection", "heartbeat", "status", "ack", "shot", "incident", "slew"]
 
 ROOT = "agls/v1"
+ROOTS: dict[Realm, str] = {"live": ROOT, "exercise": "agls-exercise/v1"}
 NO_INCIDENT = "none"  # the topic of a shot that belongs to no incident yet
 
 KEEPALIVE_S = 20
 RECONNECT_MAX_S = 30
 REPEAT_S = 60.0  # before the same trouble is told again
 TAKE_LIMIT_COUNT = 1_000
+CONFIRMED = -1
 
 # Kind of topic: the record it carries, and the field that must equal the topic's last level.
 _KINDS: dict[str, tuple[type[Any], str]] = {
@@ -223,11 +229,14 @@ class Connection:
         self._host, self._port, secure = address(mqtt.url)
         self._limit_count = mqtt.queue_limit_count
         self._subscriptions = tuple(subscriptions)
+        self._root = ROOTS[mqtt.realm]
         self._status = status
         self._on_refused = on_refused
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._outgoing_count = 0
+        # What is on its way, by the client's number: its quality of service. A negative one was confirmed before
+        # `publish` had returned its number.
+        self._outgoing: dict[int, int] = {}
         self._connection = 0
         self._new_sessions_count = 0
         self._connected = threading.Event()
@@ -239,12 +248,14 @@ class Connection:
         self._trouble = ""  # why the broker cannot be reached, as last told
         self._told_s = 0.0
         self._answered = False  # to the connection at hand: accepted or refused
+        self._started = False
         self._client = self._make_client(mqtt, client_id, secure, reconnect_s)
 
     def _make_client(self, mqtt: Mqtt, client_id: str, secure: bool, reconnect_s: float | None) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
+            # A simulated node of an exercise must not take the place of the real one at the broker.
+            client_id=client_id if mqtt.realm == "live" else f"{mqtt.realm}-{client_id}",
             clean_session=False,
             protocol=paho.MQTTv311,
             manual_ack=True,
@@ -257,7 +268,7 @@ class Connection:
             client.tls_set_context(tls_context(mqtt))
         if self._status is not None:
             will = msgspec.structs.replace(self._status, state="offline")
-            client.will_set(topic_of(will), encode(will), qos=1, retain=True)
+            client.will_set(self._outer(topic_of(will)), encode(will), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -271,7 +282,10 @@ class Connection:
         return client
 
     def start(self) -> None:
-        """Begin to connect, in the background."""
+        """Begin to connect, in the background; said again, it changes nothing."""
+        if self._started:
+            return
+        self._started = True
         self._client.connect_async(self._host, self._port, keepalive=KEEPALIVE_S)
         self._client.loop_start()
 
@@ -292,7 +306,10 @@ class Connection:
             self._count("unsent", self.outgoing_count)
         self._client.disconnect()
         self._client.loop_stop()
+        # The library leaves the two ends by which it wakes its thread to the garbage collector.
+        self._client._reset_sockets(sockpair_only=True)  # noqa: SLF001
         self._connected.clear()
+        self._started = False
 
     def __enter__(self) -> Self:
         """Start."""
@@ -320,7 +337,8 @@ class Connection:
         Returns
         -------
         bool
-            False where it was refused and counted: ``outgoing_full`` or ``too_long``.
+            False where it was refused and counted: ``outgoing_full``, ``too_long``, or ``not_connected`` where it would
+            be of no use later.
         """
         if self.outgoing_count >= self._limit_count:
             self._count("outgoing_full")
@@ -332,16 +350,20 @@ class Connection:
         if len(payload) > MAX_MESSAGE_BYTES:
             self._count("too_long")
             return False
-        with self._lock:
-            self._outgoing_count += 1
+        qos = 0 if isinstance(record, Detection) and record.stage == "preliminary" else 1
         # Not under the lock: the client calls `_on_publish` while it holds a lock that `publish` needs.
-        answer = self._client.publish(topic_of(record), payload, qos=1, retain=retain)
-        if answer.rc in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
+        answer = self._client.publish(self._outer(topic_of(record)), payload, qos=qos, retain=retain)
+        if answer.rc == paho.MQTT_ERR_SUCCESS or (qos and answer.rc == paho.MQTT_ERR_NO_CONN):
+            self._settle(answer.mid, qos)
             return True
-        with self._lock:
-            self._outgoing_count -= 1
-        self._count("outgoing_full")  # every packet identifier is in use
+        self._count("outgoing_full" if qos else "not_connected")  # every packet identifier is in use
         return False
+
+    def _settle(self, mid: int, qos: int) -> None:
+        """Note that something is on its way, or was confirmed; whichever of the two comes second forgets it."""
+        with self._lock:
+            if self._outgoing.pop(mid, None) is None:
+                self._outgoing[mid] = qos
 
     @property
     def outgoing_count(self) -> int:
@@ -353,7 +375,7 @@ class Connection:
             Number of messages.
         """
         with self._lock:
-            return self._outgoing_count
+            return len(self._outgoing)
 
     # ------------------------------------------------------------------------------------------------ listening
 
@@ -398,10 +420,11 @@ class Connection:
     def _connect_anew(self) -> None:
         """Break the connection, so that the broker sends again what was refused for want of room.
 
-        Only a new connection ends the want: where there was nothing to break, the next call tries again.
+        Only one that stands: to break the next while it is being made, because of what the last one had no room for,
+        would double the wait before each attempt, and a broker slow to answer would never be reached again.
         """
         line = self._client.socket()
-        if isinstance(line, socket.socket):
+        if isinstance(line, socket.socket) and self._connected.is_set():
             try:
                 # Not `line.shutdown`: on a TLS socket that also forgets the cipher, under the network thread's feet.
                 socket.socket.shutdown(line, socket.SHUT_RDWR)
@@ -455,8 +478,8 @@ class Connection:
         -------
         collections.Counter
             Name to number: the reasons of `decode_message`, ``not_subscribed``, ``inbox_full``, ``outgoing_full``,
-            ``unsent``, ``connected``, ``unreachable``, ``tls_refused``, ``connect_refused`` (such as a wrong
-            password), ``connect_unanswered``, ``connection_lost``, ``subscription_refused``.
+            ``not_connected``, ``unsent``, ``connected``, ``unreachable``, ``tls_refused``, ``connect_refused`` (such as
+            a wrong password), ``connect_unanswered``, ``connection_lost``, ``subscription_refused``.
         """
         with self._lock:
             return Counter(self._counts)
@@ -475,13 +498,15 @@ class Connection:
         if self._trouble:
             self._trouble = ""
             log.warning("the broker %s:%d is there now", self._host, self._port)
+        with self._lock:  # nobody will confirm what is sent but once
+            self._outgoing = {mid: qos for mid, qos in self._outgoing.items() if qos > 0}
         first = self._connection == 0
         self._connection += 1
         self._count("connected")
         if not flags.session_present:
             self._new_sessions_count += 1
         if self._subscriptions and (first or not flags.session_present):
-            client.subscribe([(pattern, 1) for pattern in self._subscriptions])
+            client.subscribe([(self._outer(pattern), 1) for pattern in self._subscriptions])
         if flags.session_present or not self._subscriptions:
             # amqtt answers a subscription only after we took what it held for us: do not wait for that.
             self._connected.set()
@@ -517,14 +542,13 @@ class Connection:
         self._connected.set()
 
     def _on_publish(self, client: paho.Client, userdata: Any, mid: int, reason: Any, properties: Any) -> None:  # noqa: ARG002
-        with self._lock:
-            self._outgoing_count -= 1
+        self._settle(mid, CONFIRMED)
 
     def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:  # noqa: ARG002
         # The machine's clock may be set back; what the hub is told must not be.
         self._last_received_ns = max(self._last_received_ns, time.time_ns())
         receipt = _Receipt(message.mid, message.qos, self._connection)
-        name, payload = _topic_name(message), bytes(message.payload)
+        name, payload = self._inner(_topic_name(message)), bytes(message.payload)
         try:
             record = decode_message(name, payload)
             if not any(paho.topic_matches_sub(pattern, name) for pattern in self._subscriptions):
@@ -537,7 +561,18 @@ class Connection:
             self._inbox.put_nowait((Received(record, name, self._last_received_ns), receipt))
         except queue.Full:
             self._count("inbox_full")
-            self._refused_on = receipt.connection
+            if receipt.qos:  # else it would not come again
+                self._refused_on = receipt.connection
+
+    def _outer(self, name: str) -> str:
+        """Name a topic as the broker knows it: under the root of this connection's realm."""
+        return self._root + name.removeprefix(ROOT)
+
+    def _inner(self, name: str) -> str:
+        """Name a topic as in this module; what only looks like one, under the other root, becomes one that none is."""
+        if name.startswith(f"{self._root}/"):
+            return ROOT + name.removeprefix(self._root)
+        return f"not {self._root}: {name}" if name.startswith(f"{ROOT}/") else name
 
     def _refuse(self, reason: str, name: str, payload: bytes) -> None:
         self._count(reason)

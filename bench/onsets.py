@@ -9,6 +9,7 @@ vendor stamped as arrivals. The threshold of `agls.config.OnsetDetection` was ch
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,31 @@ def false_per_s(wave: NDArray[np.float32], rate_hz: int, threshold_db: float) ->
     return len(found) / (wave.size / rate_hz)
 
 
-def arrivals_s(release: Path) -> dict[Path, list[float]]:
-    """List when the vendor stamped arrivals of gunfire in recordings.
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One arrival of gunfire as the vendor stamped it.
+
+    Attributes
+    ----------
+    position, test : str
+        Where the shooter stood, and the recording.
+    shot : int
+        Which of its shots.
+    sensor : str
+        Who heard it.
+    time_s : float
+        Since the first sample of the recording [s].
+    """
+
+    position: str
+    test: str
+    shot: int
+    sensor: str
+    time_s: float
+
+
+def arrivals(release: Path) -> dict[Path, tuple[Arrival, ...]]:
+    """List what the vendor stamped as arrivals of gunfire in recordings.
 
     Parameters
     ----------
@@ -83,18 +107,20 @@ def arrivals_s(release: Path) -> dict[Path, list[float]]:
 
     Returns
     -------
-    dict of pathlib.Path to list of float
-        For each audio file with an arrival, their times since its first sample [s].
+    dict of pathlib.Path to tuple of Arrival
+        For each audio file with an arrival.
     """
-    found: dict[Path, list[float]] = {}
+    found: dict[Path, tuple[Arrival, ...]] = {}
     for tuples in sorted(release.rglob("*.nlos-tuples.json")):
-        test = tuples.name.split(".")[0]
+        test, position = tuples.name.split(".")[0], tuples.parent.parent.name
         pulses = {one["pulse_uuid"]: one for one in _read(tuples.with_name(f"{test}.allpulses.json"))}
         heard = {one["serial_number"]: (path, one["timestamp"]) for path, one in _audio(tuples.parent, test)}
-        for name in [name for shot in _read(tuples) for name in shot["pulse_uuids"] if name in pulses]:
-            if pulses[name]["serial_number"] in heard:
-                path, begun = heard[pulses[name]["serial_number"]]
-                found.setdefault(path, []).append(_moment_s(pulses[name]["arrival_time_utc"]) - _moment_s(begun))
+        for shot in _read(tuples):
+            for pulse in (pulses[name] for name in shot["pulse_uuids"] if name in pulses):
+                if (sensor := pulse["serial_number"]) in heard:
+                    path, begun = heard[sensor]
+                    since_s = _moment_s(pulse["arrival_time_utc"]) - _moment_s(begun)
+                    found[path] = (*found.get(path, ()), Arrival(position, test, shot["shot_index"], sensor, since_s))
     return found
 
 
@@ -111,13 +137,13 @@ def _moment_s(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def on_recordings(times_s: dict[Path, list[float]], threshold_db: float) -> tuple[float, float]:
+def on_recordings(stamped: dict[Path, tuple[Arrival, ...]], threshold_db: float) -> tuple[float, float]:
     """Compare what is picked with the vendor's arrivals.
 
     Parameters
     ----------
-    times_s : dict of pathlib.Path to list of float
-        See `arrivals_s`.
+    stamped : dict of pathlib.Path to tuple of Arrival
+        See `arrivals`.
     threshold_db : float
         Smallest peak over noise that counts.
 
@@ -130,7 +156,8 @@ def on_recordings(times_s: dict[Path, list[float]], threshold_db: float) -> tupl
     """
     picked: list[bool] = []
     quiet_s, false_count = 0.0, 0
-    for path, wanted_s in times_s.items():
+    for path, wanted in stamped.items():
+        wanted_s = [one.time_s for one in wanted]
         found_s = np.array(
             [one.index / one.sample_rate_hz for one in onsets_of(path, OnsetDetection(min_snr_db=threshold_db))]
         )
@@ -144,7 +171,7 @@ def on_recordings(times_s: dict[Path, list[float]], threshold_db: float) -> tupl
 def main() -> None:
     """Print the table."""
     release = find_release()
-    times_s = arrivals_s(release) if release else {}
+    stamped = arrivals(release) if release else {}
     waves = {
         f"{name} {rate_hz // 1000} kHz": (noise(slope, rate_hz), rate_hz)
         for name, slope in SLOPES.items()
@@ -153,13 +180,13 @@ def main() -> None:
     print(
         "min_snr_db  "
         + "  ".join(f"{name:>13}" for name in waves)
-        + ("    quiet parts  arrivals picked" if times_s else "")
+        + ("    quiet parts  arrivals picked" if stamped else "")
     )
     for threshold_db in THRESHOLDS_DB:
         row = "  ".join(f"{false_per_s(*wave, threshold_db):11.3f}/s" for wave in waves.values())
         picked = ""
-        if times_s:
-            share, quiet_per_s = on_recordings(times_s, threshold_db)
+        if stamped:
+            share, quiet_per_s = on_recordings(stamped, threshold_db)
             picked = f"  {quiet_per_s:11.3f}/s  {100 * share:13.1f} %"
         print(f"{threshold_db:10.0f}  {row}{picked}", flush=True)
 

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from agls.config import Mqtt, NodeConfig, Sensor, SiteConfig
@@ -127,6 +128,7 @@ class HubEar(threading.Thread):
         self.connection = Connection(mqtt, "hub", HUB_SUBSCRIPTIONS, reconnect_s=0.2)
         self.intake = Intake(SiteConfig(name="bench", sensor=(Sensor(sensor_id=SENSOR, x_m=0.0, y_m=0.0, z_m=0.0),)))
         self.accepted: list[Detection] = []
+        self.early: list[Detection] = []
         self.refused: Counter[str] = Counter()
         self.beat: Heartbeat | None = None
         self.halt = threading.Event()
@@ -146,7 +148,7 @@ class HubEar(threading.Thread):
         if isinstance(found, Rejection):
             self.refused[found.reason] += 1
         elif isinstance(found, Detection):
-            self.accepted.append(found)
+            (self.accepted if found.stage == "final" else self.early).append(found)
         elif isinstance(found, Heartbeat):
             self.beat = found
 
@@ -260,6 +262,8 @@ class Outage:
             "late": sum(one.late for one in ear.accepted),
             "unwitnessed": len(came.keys() - written.keys()),
             "lost by the hub's count": ear.intake.lost,
+            "told early": len(ear.early),
+            "told early and then not judged": ear.intake.unjudged,
         }
         return [
             Row("detections lost", lost, Ask(0, 0), len(written), detail=detail),
@@ -348,7 +352,7 @@ def live(folder: Path, url: str, count: int) -> None:
         How many detections there are to be, over all lives.
     """
     from agls.sensor.outbox import Outbox
-    from agls.sensor.shell import NodeShell
+    from agls.sensor.shell import Around, NodeShell
     from agls.sensor.store import Store
 
     outage, notes = folder / "outage", folder / "notes"
@@ -359,7 +363,7 @@ def live(folder: Path, url: str, count: int) -> None:
     )
     store = Store(config.outbox_file)
     outbox = Outbox(store, 2 * count)
-    shell = NodeShell(config, node, outbox, store, clock_ns=lambda: _hurried_ns(outage))  # type: ignore[arg-type]
+    shell = NodeShell(config, node, outbox, store, around=Around(clock_ns=lambda: _hurried_ns(outage)))  # type: ignore[arg-type]
     with shell.connection, notes.open("ab", buffering=0) as file:
         # A line that was being written when the node was killed is none.
         file.truncate(notes.stat().st_size // LINE_BYTES * LINE_BYTES)
@@ -369,8 +373,12 @@ def live(folder: Path, url: str, count: int) -> None:
                 time.sleep(0.005)
                 continue
             seq = outbox.next_seq
+            heard = node.feed(IMPULSE)[0]
+            early = outbox.number(msgspec.structs.replace(heard, stage="preliminary"))
+            if shell.connection.connected:
+                shell.connection.publish(early)
             began_ns = time.perf_counter_ns()
-            outbox.put(node.feed(IMPULSE)[0], _hurried_ns(outage))
+            outbox.put(heard, _hurried_ns(outage))
             taken_us = (time.perf_counter_ns() - began_ns) // 1000
             line = f"{outbox.boot_id} {seq} {node.toa_ns} {taken_us}".ljust(LINE_BYTES - 1) + "\n"
             os.write(file.fileno(), line.encode())

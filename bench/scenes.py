@@ -194,6 +194,35 @@ def _report(rows: list[tuple[float, int, int]], trouble: Trouble) -> list[tuple[
     return kept
 
 
+def without_unasked(
+    scene: Scene, groups: list[tuple[int, ...]], fewest: int = 4, share: float = 0.6
+) -> list[tuple[int, ...]]:
+    """Leave out groups that are true shots, but heard by too few sensors to be asked for.
+
+    Parameters
+    ----------
+    scene : Scene
+        The truth.
+    groups : list of tuple of int
+        Picks that were called one shot.
+    fewest, share : int and float, optional
+        As in ``f1``.
+
+    Returns
+    -------
+    list of tuple of int
+        The others.
+    """
+    heard = np.bincount(scene.shot[scene.shot >= 0], minlength=len(scene.origin_s))
+
+    def unasked(group: tuple[int, ...]) -> bool:
+        labels, counts = np.unique(scene.shot[list(group)], return_counts=True)
+        most = int(counts.argmax())
+        return labels[most] >= 0 and heard[labels[most]] < fewest and counts[most] >= share * len(group)
+
+    return [group for group in groups if not unasked(group)]
+
+
 def f1(scene: Scene, groups: list[tuple[int, ...]], fewest: int = 4, share: float = 0.6) -> tuple[float, float, float]:
     """Score groups of picks against the true shots, as PyOcto's benchmark does.
 

@@ -156,14 +156,18 @@ class Stream:
         When the stream is opened, since the scene began [s].
     audio : bool
         Whether samples are rendered; else they are zeros, where times alone are of interest.
+    repeats : bool, optional
+        Whether the scene begins again when it ends; its faults do not.
     """
 
-    def __init__(self, scene: Scene, ear: Ear, start_ns: int, opened_s: float, audio: bool) -> None:
+    def __init__(
+        self, scene: Scene, ear: Ear, start_ns: int, opened_s: float, audio: bool, repeats: bool = False
+    ) -> None:
         self._scene, self._ear, self._card = scene, ear, scene.card
         self._start_ns = start_ns
         self._ticks: Ticks = ticks_of(scene, ear)
         self._host: HostClock = host_of(scene, ear)
-        self._recorder = Recorder(scene, ear, ticks=self._ticks) if audio else None
+        self._recorder = Recorder(scene, ear, repeats, self._ticks) if audio else None
         self._random = generator(scene, "delivery", ear.sensor_id, round(opened_s * 1e6))
         self._frame_phase_s = float(generator(scene, "usb", ear.sensor_id).uniform(0, USB_FRAME_S))
         self._frame_s = USB_FRAME_S * (1 - 1e-6 * self._host.rate_ppm)
@@ -172,6 +176,7 @@ class Stream:
         self._stamps = of_sensor(scene.fault, ear.sensor_id, Stamps)
         self._ends_s = min((start_s for start_s, _ in absences(scene, ear) if start_s >= opened_s), default=math.inf)
         self._opened_s = opened_s
+        self._until_s = min(self._ends_s, math.inf if repeats else scene.duration_s)
         self._reading = _Reading(math.ceil(self._ticks.index_at(opened_s)))
         self._called_s = 0.0
         self._good_stamp = (0.0, 0.0)
@@ -180,12 +185,11 @@ class Stream:
 
     def __iter__(self) -> Iterator[Callback]:
         """Hand over callbacks until the card is gone, or the scene ends."""
-        until_s = min(self._ends_s, self._scene.duration_s)
         while True:
             spans, overflow = self._next_spans()
             first, last = spans[0][0], spans[-1][1] - 1
             called_s = self._calls_at(self._ticks.time_s(last))
-            if called_s >= until_s:
+            if called_s >= self._until_s:
                 return
             for begin, end in spans:
                 self._note(begin, end)
@@ -351,7 +355,9 @@ class Stream:
         return np.asarray(size * rise * fall, np.float32)
 
 
-def open_stream(scene: Scene, ear: Ear, start_ns: int, opened_s: float = 0.0, audio: bool = True) -> Stream:
+def open_stream(
+    scene: Scene, ear: Ear, start_ns: int, opened_s: float = 0.0, audio: bool = True, repeats: bool = False
+) -> Stream:
     """Open a stream of a simulated card, as a program does at its start and after each failure.
 
     Parameters
@@ -366,6 +372,8 @@ def open_stream(scene: Scene, ear: Ear, start_ns: int, opened_s: float = 0.0, au
         When it is opened, since the scene began [s].
     audio : bool, optional
         Whether samples are rendered; else they are zeros, where times alone are of interest.
+    repeats : bool, optional
+        Whether the scene begins again when it ends; its faults do not.
 
     Returns
     -------
@@ -380,7 +388,7 @@ def open_stream(scene: Scene, ear: Ear, start_ns: int, opened_s: float = 0.0, au
     for start_s, end_s in absences(scene, ear):
         if start_s <= opened_s < end_s:
             raise CardAbsentError(f"{ear.sensor_id}: there is no card from {start_s:g} s to {end_s:g} s of the scene")
-    return Stream(scene, ear, start_ns, opened_s, audio)
+    return Stream(scene, ear, start_ns, opened_s, audio, repeats)
 
 
 def callbacks(scene: Scene, ear: Ear, start_ns: int, opened_s: float = 0.0, audio: bool = True) -> Iterator[Callback]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import paho.mqtt.client as paho
 import pytest
@@ -178,6 +179,22 @@ def test_what_comes_while_the_hub_is_away_waits_for_it_at_the_broker(broker: Bro
     assert hub.new_sessions_count == 0
     heard = hear(hub, lambda heard: len(heard) >= 200)
     assert heard == [detection(seq) for seq in range(200)]
+    hub.close()
+
+
+def test_early_notice_reaches_a_hub_that_is_there_and_does_not_wait_for_one_that_is_not(broker: Broker) -> None:
+    early = msgspec.structs.replace(detection(1), stage="preliminary")
+    hub = hub_at(broker.mqtt)
+    with connected(broker.mqtt, "node") as node:
+        assert node.publish(early)
+        assert hear(hub, bool) == [early]
+        hub.close()
+        assert node.publish(early)
+        assert node.publish(detection(1))
+        until(lambda: node.outgoing_count == 0)
+        hub = hub_at(broker.mqtt)
+        heard = hear(hub, lambda heard: detection(1) in heard)
+        assert heard == [detection(1)] or not isinstance(broker, Mosquitto)  # amqtt keeps it all the same
     hub.close()
 
 

@@ -198,3 +198,30 @@ def fields(kind: inspect.Type) -> list[tuple[str, str]]:
         found += below or [(field.encode_name, meaning[1:20])]
         assert below or meaning, f"{field.encode_name} has no description"
     return found
+
+
+SUBSCRIBER = '[[subscriber]]\nsubscriber_id = "rtcc"\nurl = "https://rtcc.example"'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[policy]\ntimezone = "Mars/Olympus"', "policy.timezone"),
+        ('[[rule]]\nname = "range"\nzone = [[-80.0, 40.0], [-79.0, 40.0]]', "zone of 2 corners"),
+        ('[[rule]]\nname = "night"\nprobable_p = 0.1', "must not be less than"),
+        ('[[rule]]\nname = "night"\nhours = "25:00-02:00"', "hours like 21:00-02:30"),
+        ('[[rule]]\nname = "night"\ndates = ["July 4"]', "a date like 07-04"),
+        (f"{SUBSCRIBER}\n{SUBSCRIBER}", "needs its own"),
+        (SUBSCRIBER + "\n" + SUBSCRIBER.replace('"rtcc"', '"b"') + '\nrealm = "exercise"', "receives live incidents"),
+        ('[cad]\nwebhook_url = "http://x"\n[[subscriber]]\nsubscriber_id = "cad"\nurl = "http://y"', "has the name of"),
+        ('[cad]\nwebhook_url = "http://x"\n[[subscriber]]\nsubscriber_id = "b"\nurl = "http://x"\nrealm = "exercise"',
+         "receives live incidents already"),
+        ('[store]\nurl = "mysql://x"', "postgresql://"),
+    ],
+)  # fmt: skip
+def test_a_policy_that_contradicts_itself_or_mixes_realms_is_refused_in_a_sentence(tmp_path, text, complaint):
+    path = tmp_path / "site.toml"
+    path.write_text(f'name = "Town"\n{text}\n[[sensor]]\nsensor_id = "s0"\nx_m = 0.0\ny_m = 0.0\nz_m = 0.0\n')
+    with pytest.raises(InputError, match=complaint) as refusal:
+        load_site(path)
+    assert "\n" not in str(refusal.value)

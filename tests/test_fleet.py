@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from agls import hub
 from agls.fleet import BACKLOG_COUNT, MAX_SIGMA_S, SILENT_NS, Fleet, FleetState, _share, write_fleet
+from agls.intake import Gaps
 from agls.messages import NS_PER_S, ClockState, Heartbeat, Status, UtcNs
 from tests import town
 from tests.test_hub import Air, stopped
@@ -109,6 +110,42 @@ def test_silence_is_noticed_after_a_minute_or_three_heartbeats_of_a_slow_node() 
 def test_a_node_that_tells_of_earlier_numbers_too_is_one_node_that_beats_once() -> None:
     old = msgspec.structs.replace(beat(at_s=1, overflow_count=5), boot_id="b0", oldest_seq=0, next_seq=9)
     assert reasons(heard(beat(at_s=1, overflow_count=0), old).state(NOW_NS + NS_PER_S)) == ()
+
+
+@pytest.mark.parametrize("off_s", [3600, -3600])
+def test_a_node_whose_clock_was_set_wrong_is_named_at_its_second_heartbeat_and_relied_on_once_it_is_right(
+    off_s: int,
+) -> None:
+    fleet = heard()
+
+    def speak(at_s: int, off_s: int) -> tuple[str, ...]:
+        fleet.feed(beat(at_s=at_s - off_s), NOW_NS + at_s * NS_PER_S)
+        return reasons(fleet.state(NOW_NS + at_s * NS_PER_S))
+
+    assert speak(15, off_s) == ()
+    assert speak(30, off_s) == ("wrong_time",)
+    assert speak(45, 0) == ()
+
+
+def test_heartbeats_that_a_broker_held_back_say_nothing_of_the_clock() -> None:
+    fleet = heard()
+    for held_s in range(15, 3600, 15):
+        fleet.feed(beat(at_s=held_s), NOW_NS + 3600 * NS_PER_S + held_s)
+    assert reasons(fleet.state(NOW_NS + 3601 * NS_PER_S)) == ()
+
+
+def test_numbers_that_did_not_come_are_shown_and_remarked_while_they_are_asked_for() -> None:
+    gaps = {"s0": Gaps(missing_count=3, lost_count=2), "s1": Gaps(lost_count=1, unjudged_count=4)}
+    fleet = Fleet(town.site(), PLACES_M, lambda: gaps)
+    for name in NAMES:
+        fleet.feed(beat(name), NOW_NS)
+    state = fleet.state(NOW_NS)
+    assert [node.remarks for node in state.nodes] == [("gaps",), (), (), ()]
+    shown = json.loads(state.document())["nodes"]
+    assert [(one["missing_count"], one["lost_count"], one["unjudged_count"]) for one in shown[:2]] == [
+        (3, 2, 0),
+        (0, 1, 4),
+    ]
 
 
 def test_strangers_are_not_listened_to() -> None:

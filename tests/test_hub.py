@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import queue
 import random
 import threading
@@ -13,12 +14,15 @@ import msgspec
 import pytest
 
 from agls import hub
+from agls.bridge.store import tables
+from agls.bridge.store.book import Book
+from agls.bridge.store.opening import open_store
 from agls.broker import EmbeddedBroker
-from agls.config import Camera, Origin
+from agls.config import Camera, Origin, Store
 from agls.errors import InputError
 from agls.hub import Desk, HubSummary, pending_ns, replay_into, run_hub
-from agls.journal import Heard, Journal, Refused, read_journal
-from agls.messages import NS_PER_S, Ack, Incident, Shot, SlewRequest, UtcNs, encode
+from agls.journal import Heard, Journal, Refused, read_journal, segment_name
+from agls.messages import NS_PER_S, Ack, CadEvent, Incident, Shot, SlewRequest, UtcNs, encode
 from agls.pipeline import Hub
 from agls.sinks import OutFolder
 from agls.transport import Connection, Received, topic_of
@@ -70,9 +74,10 @@ class Air:
 
     def take(self, timeout_s):
         try:
-            return [self.inbox.get(timeout=timeout_s)]
+            first = self.inbox.get(timeout=timeout_s)
         except queue.Empty:
             return []
+        return [first, *(self.inbox.get_nowait() for _ in range(self.inbox.qsize()))]
 
     def publish(self, record):
         self.published.append(record)
@@ -94,7 +99,7 @@ def outputs(path):
         file.relative_to(path).as_posix(): file.read_bytes()
         for file in path.rglob("*")
         # Who can be relied on follows from the time of day: no replay says it.
-        if file.is_file() and not file.name.startswith(("journal", "fleet"))
+        if file.is_file() and not file.name.startswith(("journal", "fleet", "bridge.sqlite"))
     }
 
 
@@ -107,7 +112,7 @@ def test_a_shot_is_heard_located_told_written_and_acknowledged_before_the_hub_en
     assert air.of(Incident)[-1].incident == shot.incident
     assert air.of(SlewRequest)[0].camera_id == "cam"
     assert {(ack.sensor_id, ack.next_seq, ack.missing) for ack in air.of(Ack)} == {(f"s{n}", 1, ()) for n in range(4)}
-    assert [record for record in shown if not isinstance(record, hub.CadEvent)] == [
+    assert [record for record in shown if not isinstance(record, CadEvent)] == [
         record for record in air.published if not isinstance(record, Ack)
     ]
     assert (tmp_path / "cad" / f"{shot.incident}.0.json").exists()
@@ -219,6 +224,77 @@ def test_a_run_that_does_not_resume_begins_anew_and_keeps_the_earlier_journal(tm
     assert "intake.duplicate" not in summary.counts
     assert sum(isinstance(line, Heard) for line in read_journal(tmp_path / "journal.1.jsonl")) == 4
     assert sum(isinstance(line, Heard) for line in read_journal(tmp_path / "journal.jsonl")) == 8
+
+
+def stored(path):
+    """Read what the bridge of an earlier hub entered."""
+    engine = open_store(Store(), path, "live")
+    book = Book(engine, site())
+    with engine.connect() as db:
+        names = [row.incident for row in db.execute(tables.incident.select())]
+    found = {name: book.revisions(name) for name in names}
+    engine.dispose()
+    return found
+
+
+def test_what_a_hub_says_of_incidents_is_in_its_store_with_the_time_of_each_stage(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "Connection", Air(*bang(0, time.time_ns())))
+    summary = run_hub(site(), tmp_path, stopped())
+    [(name, revisions)] = stored(tmp_path).items()
+    engine = open_store(Store(), tmp_path, "live")
+    record = Book(engine, site()).record(name)
+    engine.dispose()
+    stages = record.stages
+    assert revisions[-1].latest.round_count == 1
+    assert stages.fired_ns < stages.heard_ns  # in this test sounds are told of before they arrive
+    assert stages.received_ns <= stages.due_ns
+    assert stages.located_ns < stages.stored_ns
+    assert summary.counts["bridge.entered"] >= 1
+
+
+def test_what_a_hub_that_died_had_not_entered_is_entered_when_it_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "Connection", Air(*bang(0, time.time_ns())))
+    with monkeypatch.context() as patch:
+        patch.setattr(hub.Bridge, "tell", lambda *_: None)  # killed between journal and store
+        run_hub(site(), tmp_path, stopped())
+    assert stored(tmp_path) == {}
+    monkeypatch.setattr(hub, "Connection", Air())
+    run_hub(site(), tmp_path, stopped(), resume=True)
+    [revisions] = stored(tmp_path).values()
+    assert revisions[-1].latest.round_count == 1
+    monkeypatch.setattr(hub, "Connection", Air())
+    run_hub(site(), tmp_path, stopped(), resume=True)
+    assert list(stored(tmp_path).values()) == [revisions]
+
+
+def test_a_hub_remembers_over_a_restart_though_its_journal_went_on_in_another_file(tmp_path, monkeypatch):
+    now_ns = time.time_ns()
+    monkeypatch.setattr(hub, "Connection", Air(*bang(0, now_ns)))
+    run_hub(site(), tmp_path, stopped())
+    with Journal(tmp_path / "journal.jsonl", site()) as journal:
+        journal.turn_over(segment_name(now_ns))
+    monkeypatch.setattr(hub, "Connection", Air(*bang(0, now_ns)))
+    summary = run_hub(site(), tmp_path, stopped(), resume=True)
+    assert summary.counts["intake.duplicate"] == 4
+    [revisions] = stored(tmp_path).values()
+    assert revisions[-1].latest.round_count == 1
+
+
+def test_journals_past_their_days_are_deleted_and_others_are_not(tmp_path, monkeypatch):
+    old, new, strange = (
+        tmp_path / "journal-20200101T000000.000000000.jsonl",
+        tmp_path / "journal.1.jsonl",
+        tmp_path / "x.jsonl",
+    )
+    for path in (old, new, strange):
+        path.write_text("{}")
+    for path in (old, strange):
+        os.utime(path, (0, 0))
+    monkeypatch.setattr(hub, "TIDY_S", 0.0)
+    monkeypatch.setattr(hub, "UPKEEP_S", 0.0)
+    monkeypatch.setattr(hub, "Connection", Air(town.heartbeat()))
+    run_hub(town.site(), tmp_path, stopped())
+    assert [path.exists() for path in (old, new, strange)] == [False, True, True]
 
 
 def test_a_journal_from_the_future_is_refused_with_a_sentence(tmp_path, monkeypatch):

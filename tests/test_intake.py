@@ -348,3 +348,31 @@ def test_a_seq_set_never_has_more_runs_than_allowed(numbers):
         if compact.has_room_for(number):
             compact.add(number)
         assert len(compact.first) == len(compact.past) <= 3
+
+
+def test_a_sound_told_early_and_then_let_go_of_is_no_lost_one():
+    stage = Intake(SITE)
+    stage.feed(detection(0), NOW_NS)
+    stage.feed(detection(1, stage="preliminary"), NOW_NS)
+    stage.feed(detection(3), NOW_NS)
+    assert (stage.lost, stage.unjudged) == (0, 0)  # its final may still come
+    stage.feed(heartbeat(upcoming=4, oldest=4), NOW_NS)
+    assert (stage.lost, stage.unjudged) == (1, 1)
+    stage.feed(detection(1), NOW_NS)
+    assert (stage.lost, stage.unjudged) == (1, 0)
+
+
+def test_a_gap_shows_once_it_was_asked_for_twice_and_no_more_when_it_is_filled_or_lost():
+    stage = Intake(SITE)
+    for seq in (0, 2):
+        stage.feed(detection(seq), NOW_NS)
+    at_ns, shown = NOW_NS, []
+    for _ in range(3):
+        at_ns += 10 * S
+        shown.append(stage.gaps()["a"].missing_count)
+        stage.acks(at_ns)
+    assert shown == [0, 0, 1]
+    stage.feed(detection(1), at_ns)
+    assert stage.gaps()["a"] == intake.Gaps()
+    stage.feed(heartbeat(upcoming=9, oldest=5), at_ns)
+    assert stage.gaps() == {"a": intake.Gaps(lost_count=2), "b": intake.Gaps()}

@@ -4,9 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agls.config import Gathering, Mqtt, Store, Subscriber
 from agls.desk import entry_of
 from agls.errors import InputError
-from agls.journal import Advanced, Header, Heard, Journal, Refused, Torn, header, read_journal
+from agls.journal import (
+    Advanced,
+    Header,
+    Heard,
+    Journal,
+    Refused,
+    Torn,
+    header,
+    read_journal,
+    recent_journals,
+    segment_name,
+)
 from agls.messages import MAX_MESSAGE_BYTES, Status, UtcNs, encode
 from tests import town
 
@@ -158,3 +170,40 @@ def test_a_journal_that_is_not_there_or_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         Journal(tmp_path / "file" / "journal.jsonl", town.site())
+
+
+def test_a_journal_goes_on_in_another_file_and_both_are_whole(path):
+    with Journal(path, town.site()) as journal:
+        for at, entry in enumerate(ENTRIES):
+            if at == 2:
+                journal.turn_over(segment_name(town.NOW_NS))
+            journal.append(entry)
+        with pytest.raises(InputError, match="in use by another hub"):
+            Journal(path, town.site())
+    parts = recent_journals(path, town.site())
+    assert [list(read_journal(part)) for part in parts] == [
+        [header(town.site()), *ENTRIES[:2]],
+        [header(town.site()), *ENTRIES[2:]],
+    ]
+
+
+def test_of_earlier_files_only_the_last_of_the_same_site_is_remembered(path):
+    with Journal(path, town.site()) as journal:
+        journal.turn_over(segment_name(town.NOW_NS))
+        journal.turn_over(segment_name(town.NOW_NS + 1))
+    assert [one.name for one in recent_journals(path, town.site())] == [segment_name(town.NOW_NS + 1), path.name]
+    other = town.site(gathering=Gathering(radius_m=9.0))
+    assert [one.name for one in recent_journals(path, other)] == [path.name]
+    (path.parent / segment_name(town.NOW_NS + 2)).write_text("rubbish")
+    assert [one.name for one in recent_journals(path, town.site())] == [path.name]
+
+
+def test_a_journal_names_no_receiver_and_no_store(path):
+    secret = Subscriber(subscriber_id="rtcc", url="https://rtcc.example/token-17")
+    site = town.site(
+        subscriber=(secret,), store=Store(url="postgresql://me:secret@host/x"), mqtt=Mqtt(realm="exercise")
+    )
+    head = header(site)
+    assert b"token-17" not in encode(head)
+    assert b"secret" not in encode(head)
+    assert head.site.mqtt.realm == "exercise"

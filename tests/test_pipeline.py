@@ -1,5 +1,6 @@
 """What must hold of a hub, whatever the network does to detections, and of a node, whatever its clock knows."""
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,19 @@ from hypothesis import strategies as st
 
 from agls.classify.model import load_model
 from agls.config import NodeConfig, Sensor, SiteConfig
-from agls.messages import NS_PER_S, Block, ClockState, Detection, Outbound, Shot, UtcNs, encode
+from agls.messages import (
+    NS_PER_S,
+    Block,
+    CadEvent,
+    ClockState,
+    Detection,
+    Incident,
+    Outbound,
+    Shot,
+    SlewRequest,
+    UtcNs,
+    encode,
+)  # fmt: skip
 from agls.pipeline import Hub, Node
 from agls.sensor.clock import Known
 
@@ -113,6 +126,53 @@ def test_hearing_a_detection_twice_changes_nothing(twice: set[int]) -> None:
     assert places(last_revisions(out)) == places(last_revisions(PROMPT))
 
 
+# ------------------------------------------------------------------------------------------- early notice to the hub
+
+EARLY_NS, FINAL_NS = NS_PER_S // 10, NS_PER_S // 2  # from the sound to the hub: heard, and judged
+EARLY = [msgspec.structs.replace(one, stage="preliminary", llr={}) for one in HEARD]
+JUDGED = run(HEARD, [FINAL_NS] * len(HEARD))
+
+
+@settings(max_examples=15)
+@given(st.sets(st.integers(0, len(HEARD) - 1)), st.sets(st.integers(0, len(HEARD) - 1), max_size=1))
+def test_sounds_that_at_most_one_node_has_judged_tell_nothing(early: set[int], judged: set[int]) -> None:
+    heard = [EARLY[k] for k in early] + [HEARD[k] for k in judged]
+    out = run(heard, [EARLY_NS] * len(early) + [FINAL_NS] * len(judged))
+    assert [item for item in out if isinstance(item, Shot | Incident | CadEvent | SlewRequest)] == []
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(0, NS_PER_S), min_size=len(HEARD), max_size=len(HEARD)), st.sets(st.integers(0, 26)))
+def test_early_notice_changes_no_final_revision(lags_ns: list[int], never: set[int]) -> None:
+    early = [k for k in range(len(HEARD)) if k not in never]
+    out = run(HEARD + [EARLY[k] for k in early], [FINAL_NS] * len(HEARD) + [lags_ns[k] for k in early])
+    assert places(last_revisions(out)) == places(last_revisions(JUDGED))
+    assert [one.p_gunshot for one in last_revisions(out)] == [one.p_gunshot for one in last_revisions(JUDGED)]
+
+
+def test_of_sounds_told_early_that_are_never_judged_nothing_stays() -> None:
+    heard = HEARD[:2]
+    out = run(EARLY[:9] + heard, [EARLY_NS] * 9 + [FINAL_NS] * 2)
+    assert last_revisions(out) == []
+
+
+def first_told_s(heard: Sequence[Detection], lags_ns: Sequence[int]) -> float:
+    """Say when a hub first tells of an incident, since the first shot."""
+    hub = Hub(SITE)
+    happenings = [(one.toa_ns + lag_ns, one) for one, lag_ns in zip(heard, lags_ns, strict=True)]
+    for at_ns, one in sorted(happenings, key=lambda happening: happening[0]):
+        if any(isinstance(item, Incident) for item in hub.feed(one, at_ns)):
+            return (at_ns - START_NS) / NS_PER_S
+    return math.inf
+
+
+def test_with_early_notice_a_shot_is_told_before_most_nodes_have_judged_it() -> None:
+    heard, early = HEARD[: len(SENSORS)], EARLY[: len(SENSORS)]
+    judged_s = first_told_s(heard, [FINAL_NS] * len(heard))
+    noticed_s = first_told_s(heard + early, [FINAL_NS] * len(heard) + [EARLY_NS] * len(early))
+    assert noticed_s < judged_s - 0.2
+
+
 @pytest.mark.parametrize("delay_ns", [1_000_000_000, 12_345_678_912])
 def test_one_delay_added_to_all_moves_only_the_origin_time(delay_ns: int) -> None:
     later = [msgspec.structs.replace(one, toa_ns=UtcNs(one.toa_ns + delay_ns)) for one in HEARD]
@@ -179,3 +239,21 @@ def test_no_sound_is_kept_of_what_has_no_time_yet() -> None:
     kept: list[Detection] = []
     node_hears(LateClock(known_from=4 * 48_000), [1.0, 5.0], on_impulse=lambda _, one: kept.append(one))
     assert [round(one.toa_ns / NS_PER_S) for one in kept] == [5]
+
+
+def test_what_is_heard_is_told_early_under_the_number_that_its_judgement_will_have() -> None:
+    _, found = node_hears(LateClock(known_from=0), [1.0, 2.0, 2.2, 5.0], early=True)
+    early = [(at, one) for at, one in found if one.stage == "preliminary"]
+    finals = [(at, one) for at, one in found if one.stage == "final"]
+    assert [one.seq for _, one in early] == [one.seq for _, one in finals] == [0, 1, 2, 3]
+    assert [one.toa_ns for _, one in early] == [one.toa_ns for _, one in finals]
+    assert {(one.llr == {}, one.model) for _, one in early} == {(True, "")}
+    assert all(one.llr for _, one in finals)
+    assert all((at - one.toa_ns * 48_000 / NS_PER_S) / 48_000 < 0.09 for at, one in early)
+
+
+def test_nothing_is_told_early_whose_time_is_not_known_yet() -> None:
+    _, found = node_hears(LateClock(known_from=3 * 48_000), [1.0, 2.0, 5.0], early=True)
+    assert [(one.stage, one.seq) for _, one in found] == [
+        ("final", 0), ("final", 1), ("preliminary", 2), ("final", 2)
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -157,3 +158,19 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be made a folder"):
         OutFolder(tmp_path / "file")
+
+
+def test_what_is_past_its_days_is_left_out_of_the_tables_and_its_documents_are_removed(tmp_path):
+    folder, later = OutFolder(tmp_path), UtcNs(town.NOW_NS + 10**9)
+    for item in (town.shot(), town.incident(), town.cad_event(), town.slew_request()):
+        folder.write(item)
+    folder.write(town.shot(shot_id="shot-2", origin_ns=later))
+    folder.write(town.incident(incident="inc-2", last_shot_ns=later))
+    folder.forget(time.time_ns() + 10**12)
+    folder.flush()
+    assert list((tmp_path / "cad").glob("*.json")) + list((tmp_path / "slew").glob("*.json")) == []
+    assert (tmp_path / "shots.csv").read_text().count("\n") == 1
+    folder.write(town.shot(shot_id="shot-2", origin_ns=later))
+    folder.forget(later)
+    folder.flush()
+    assert "shot-2" in (tmp_path / "shots.csv").read_text()

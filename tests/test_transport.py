@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agls import messages
+from agls.broker import EmbeddedBroker
 from agls.config import Mqtt
 from agls.errors import InputError, MessageError
 from agls.messages import Ack, ClockState, Detection, Ellipse, Heartbeat, Incident, Shot, SlewRequest, Status, UtcNs
@@ -188,6 +189,30 @@ def test_without_a_broker_publishing_neither_blocks_nor_grows_and_counts_what_do
     assert connection.counts - Counter(unreachable=1000) == {"outgoing_full": 15, "unsent": 10}
 
 
+EARLY = msgspec.structs.replace(DETECTION, stage="preliminary")
+
+
+def test_early_notice_is_not_kept_for_later() -> None:
+    mqtt = Mqtt(url=f"mqtt://127.0.0.1:{unused_port()}")
+    with Connection(mqtt, "node") as connection:
+        assert not connection.publish(EARLY)
+        assert connection.outgoing_count == 0
+    assert connection.counts["not_connected"] == 1
+
+
+@given(st.permutations(["published 1", "published 2", "confirmed 1", "confirmed 2"]), st.booleans())
+def test_what_is_on_its_way_is_counted_whichever_comes_first(order: list[str], confirmed: bool) -> None:
+    # The broker's answer may come before the client's `publish` has returned.
+    connection = Connection(Mqtt(), "node")
+    for happening in order:
+        what, mid = happening.split()
+        if what == "published":
+            connection._settle(int(mid), 1)
+        elif confirmed:
+            connection._on_publish(connection._client, None, int(mid), None, None)
+    assert connection.outgoing_count == (0 if confirmed else 2)
+
+
 def attempts(mqtt: Mqtt, reason: str, number: int = 1) -> Counter[str]:
     """Let a connection try in vain until it has counted a reason often enough."""
     with Connection(mqtt, "node", reconnect_s=0.02) as connection:
@@ -244,6 +269,52 @@ def answer_all(server: socket.socket, answer: bytes) -> None:
         with line, contextlib.suppress(OSError):
             line.recv(4096)
             line.sendall(answer)
+
+
+CONNACK = b"\x20\x02\x01\x00"  # accepted, session known
+
+
+def serve_slowly(server: socket.socket, message: bytes, answered: list[bool]) -> None:
+    """Accept one client after another only after a while; note whether it waited, and send it too much."""
+    while True:
+        try:
+            line = server.accept()[0]
+        except OSError:
+            return
+        with line, contextlib.suppress(OSError):
+            line.recv(4096)
+            line.settimeout(0.3)
+            try:
+                answered.append(line.recv(1) != b"")  # it hangs up rather than wait
+            except TimeoutError:
+                answered.append(True)
+                line.sendall(CONNACK + message * 40)
+            line.settimeout(None)
+            while line.recv(4096):
+                pass
+
+
+def test_a_connection_that_is_being_made_is_not_broken_for_what_the_last_one_had_no_room_for() -> None:
+    # A broker under load takes longer to answer than a hub waits for messages: each attempt broken, each wait doubled.
+    name, payload = topic_of(DETECTION).encode(), messages.encode(DETECTION)
+    body = len(name).to_bytes(2) + name + b"\x00\x01" + payload
+    message = b"\x32" + bytes([len(body) & 127 | 128, len(body) >> 7]) + body
+    answered: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve_slowly, args=(server, message, answered), daemon=True)
+        thread.start()
+        mqtt = Mqtt(url=f"mqtt://127.0.0.1:{server.getsockname()[1]}", queue_limit_count=10)
+        with Connection(mqtt, "hub", HUB_SUBSCRIPTIONS, reconnect_s=0.05) as hub:
+            deadline_s = time.monotonic() + 20
+            while len(answered) < 4 and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+                # Let each connection bring more than there is room for, and empty the inbox meanwhile only if it did.
+                if not hub.connected or hub.counts["inbox_full"] >= 10 * hub.counts["connected"]:
+                    hub.take(0.0)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+    assert answered == [True] * 4
+    assert hub.counts["inbox_full"] >= 30
 
 
 def test_a_record_that_no_receiver_would_accept_is_not_sent() -> None:
@@ -315,3 +386,38 @@ def test_a_certificate_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match="cannot be used for TLS"):
             Connection(mqtt, "node")
+
+
+# --------------------------------------------------------------------------------------------------------- realms
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("live", "exercise"), ("exercise", "live")])
+def test_who_is_of_one_realm_neither_hears_nor_is_heard_in_the_other(tmp_path, ours, theirs):
+    with EmbeddedBroker(tmp_path) as broker:
+        ours_mqtt, theirs_mqtt = (msgspec.structs.replace(broker.mqtt, realm=realm) for realm in (ours, theirs))
+        hub_topics = (*HUB_SUBSCRIPTIONS, topic("incident", "+"), topic("slew", "+"))
+        with (
+            Connection(ours_mqtt, "hub-ours", hub_topics) as hub,
+            Connection(theirs_mqtt, "hub-theirs", hub_topics) as other,
+            Connection(ours_mqtt, "node", (), STATUS) as node,
+        ):
+            assert all(line.wait_connected(30) for line in (hub, other, node))
+            for record in RECORDS:
+                node.publish(record)
+            heard = []
+            until_s = time.monotonic() + 20
+            while len({item.topic for item in heard}) < 5 and time.monotonic() < until_s:
+                heard += hub.take(0.1)
+            assert {item.topic.split("/")[2] for item in heard} >= {"detection", "heartbeat", "incident", "slew"}
+            assert other.take(0.3) == []
+
+
+def test_a_topic_of_the_other_realm_is_refused_whoever_sends_it():
+    exercise = Connection(Mqtt(realm="exercise"), "hub", HUB_SUBSCRIPTIONS)
+    live = Connection(Mqtt(), "hub", HUB_SUBSCRIPTIONS)
+    for line, name in ((exercise, "agls/v1/detection/pole-7"), (live, "agls-exercise/v1/detection/pole-7")):
+        message = paho.MQTTMessage(topic=name.encode())
+        message.payload = messages.encode(DETECTION)
+        line._on_message(line._client, None, message)
+        assert line.take(0) == []
+        assert line.counts["unknown_topic"] == 1

@@ -7,6 +7,7 @@ frames and connections from anywhere else. It will be replaced by the real conso
 
     GET /            the page        GET /api/state   site and records, as one JSON document
     GET /stream      changes as server-sent messages, from `Last-Event-ID` or `?after=` on
+    /api/incidents   what dispatch and reviewers say of incidents, and what is kept: see `agls.bridge.entry`
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
@@ -27,6 +29,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agls.bridge import entry
+from agls.bridge.places import load_places
+from agls.bridge.store.book import Book
+from agls.bridge.store.opening import open_store
 from agls.config import SiteConfig
 from agls.console.board import Board, Changes
 from agls.errors import InputError
@@ -51,7 +57,7 @@ FILES = {
 }
 
 
-def make_app(site: SiteConfig, board: Board) -> Starlette:
+def make_app(site: SiteConfig, board: Board, book: Book | None = None) -> Starlette:
     """Build the web application.
 
     Parameters
@@ -60,6 +66,8 @@ def make_app(site: SiteConfig, board: Board) -> Starlette:
         For the map: its name, sensors and cameras.
     board : Board
         For everything that changes.
+    book : Book, optional
+        The incidents of which dispatch and reviewers may speak (`agls.bridge.entry`); without one nobody can.
 
     Returns
     -------
@@ -78,7 +86,7 @@ def make_app(site: SiteConfig, board: Board) -> Starlette:
 
     routes = [Route(path, _file(*named)) for path, named in FILES.items()]
     app = Starlette(
-        routes=[*routes, Route("/api/state", _state), Route("/stream", _stream)],
+        routes=[*routes, Route("/api/state", _state), Route("/stream", _stream), *(entry.routes(book) if book else [])],
         middleware=[Middleware(_Guarded), Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
     )
     app.state.closing = closing
@@ -117,7 +125,7 @@ class Serving:
         self.close()
 
 
-def serve(site: SiteConfig, board: Board, port: int, stop: threading.Event) -> Serving:
+def serve(site: SiteConfig, board: Board, port: int, stop: threading.Event, book: Book | None = None) -> Serving:
     """Serve the page from a thread of its own; returns as soon as it can be reached.
 
     Parameters
@@ -130,6 +138,8 @@ def serve(site: SiteConfig, board: Board, port: int, stop: threading.Event) -> S
         Port at 127.0.0.1; 0 for a free one.
     stop : threading.Event
         Ends it, as `Serving.close` does.
+    book : Book, optional
+        As in `make_app`.
 
     Returns
     -------
@@ -141,7 +151,7 @@ def serve(site: SiteConfig, board: Board, port: int, stop: threading.Event) -> S
     InputError
         If the port cannot be had.
     """
-    app = make_app(site, board)
+    app = make_app(site, board, book)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -155,7 +165,7 @@ def serve(site: SiteConfig, board: Board, port: int, stop: threading.Event) -> S
     return Serving(_Server(settings, app, board, stop), listener)
 
 
-def run_console(site: SiteConfig, port: int, stop: threading.Event) -> None:
+def run_console(site: SiteConfig, port: int, stop: threading.Event, folder: Path | None = None) -> None:
     """Serve the page beside a hub that runs elsewhere, fed by the site's broker; returns when told to stop.
 
     Parameters
@@ -166,12 +176,18 @@ def run_console(site: SiteConfig, port: int, stop: threading.Event) -> None:
         Port at 127.0.0.1; 0 for a free one.
     stop : threading.Event
         Ends it.
+    folder : pathlib.Path, optional
+        The hub's folder, whose store dispatch and reviewers may speak to; not needed where the store is a server, and
+        without either nobody can.
     """
     board = Board()
     board.set_feed(live=False)
     topics = [topic("shot", "+"), topic("incident", "+"), topic("slew", "+")]
     client_id = f"agls-console-{socket.gethostname()}-{port}"
-    with serve(site, board, port, stop) as page, Connection(site.mqtt, client_id, topics) as connection:
+    book = None
+    if folder is not None or site.store.url:
+        book = Book(open_store(site.store, folder or Path(), site.mqtt.realm), site, load_places(site.policy))
+    with serve(site, board, port, stop, book) as page, Connection(site.mqtt, client_id, topics) as connection:
         print(f"console at {page.url}", flush=True)
         while not stop.is_set():
             for received in connection.take(timeout_s=0.5):

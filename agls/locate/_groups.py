@@ -92,6 +92,22 @@ def keys_of(group: Group) -> frozenset[Key]:
     return frozenset(held.key for held in group.members)
 
 
+def judged_count(group: Group) -> int:
+    """Count the detections of a group that say what the sound was.
+
+    Parameters
+    ----------
+    group : Group
+        The group.
+
+    Returns
+    -------
+    int
+        Those that are not preliminary.
+    """
+    return sum(held.detection.stage == "final" for held in group.members)
+
+
 def same(one: frozenset[Key], other: frozenset[Key]) -> bool:
     """Say whether two groups of detections are the same shot: they share most of the smaller.
 

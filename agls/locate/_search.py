@@ -15,6 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from agls.locate import _bound
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine, triple_roots
 from agls.locate.jit import kernel
 
@@ -37,6 +38,7 @@ CLEAR_COUNT, CLEAR_SHARE = 6, 0.75
 CROWD_SHARE, CROWD_SIGMAS = 0.3, 10.0
 LOG_ROOT_2PI = 0.9189385332046727
 LOG_HALF = -0.6931471805599453
+PAYS = 4  # tables of what could be scored at most have paid for themselves after so many triples a pick
 
 
 @kernel
@@ -309,7 +311,7 @@ def propose(
     anchors: Ints, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float, near: Ints,
     near_height: Floats, start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float,
     path_s: float, mean: Floats, precision: Floats, max_range: float, budget: int, fewest: int, longest: float,
-    clear_nats: float, thetas: Floats, members: Ints, scores: Floats, clear: Bools,
+    clear_nats: float, least_nats: float, thetas: Floats, members: Ints, scores: Floats, clear: Bools,
 ) -> None:  # fmt: skip
     """Find, for each of many picks, the best shot that was heard first there.
 
@@ -345,6 +347,8 @@ def propose(
     clear_nats : float
         A shot that brings so much, and that nearly every sensor heard that should have, is clear: its picks are used
         up at once, and no later anchor has them.
+    least_nats : float
+        Where no shot can bring so much, none is looked for.
     thetas, members, scores, clear : numpy.ndarray, shape (k, 7), (k, m), (k,), (k,)
         Receive the shots, their picks, their log-likelihood ratios (NO_SCORE where there is none), and whether they
         are clear.
@@ -354,17 +358,33 @@ def propose(
     scratch = np.empty(m, dtype=np.int64)
     kept = np.empty((VOTES_KEPT, 4))
     local, trial = mean.copy(), mean.copy()
+    least_s, most_s = s.min(), s.max()
+    sharp_s = math.sqrt(least_s * least_s + path_s * path_s)
+    levels = _bound.lay_out(
+        t, m, *_widths(px, py, near, least_s, most_s, path_s, mean, precision), GATE, DEAD_S
+    )  # fmt: skip
+    ready, tried = False, 0
+    best, deaf = np.empty((m, 0), dtype=np.float32), np.empty((m, 0), dtype=np.uint8)
+    silent = np.empty((log_miss.size, _bound.DEAFNESS + 1))
     for i in range(anchors.size):
         scores[i], clear[i] = NO_SCORE, False
         anchor = anchors[i]
         if used[anchor] or _company(t[anchor], start, t, s, used, longest) < fewest:
             continue
+        if _at_most(anchor, px, py, pz, log_hit, start, owner, t, weight, used, sharp_s, mean, precision) < least_nats:
+            continue
         local[3] = near_height[owner[anchor]]
         for k in range(kept.shape[0]):
             kept[k, 3] = 0.0
-        _triples(
+        if not ready and len(levels) > 1 and tried > PAYS * t.size:
+            ready, bins = True, int(levels[-1, 3])
+            best, deaf = np.empty((m, bins), dtype=np.float32), np.empty((m, bins), dtype=np.uint8)
+            _bound.fill(start, t, weight, used, levels, GATE, DEAD_S, best, deaf)
+            _bound.silences(log_miss, silent)
+        tried += _triples(
             anchor, px, py, pz, log_hit, log_miss, step_m, near, start, owner, t, s, weight, used, horizon, path_s,
-            local, precision, max_range, budget, delay, hit, miss, sigma, scratch, kept,
+            local, precision, max_range, budget, least_s, most_s, levels, best, deaf, silent, delay, hit, miss, sigma,
+            scratch, kept,
         )  # fmt: skip
         for k in range(kept.shape[0]):
             if kept[k, 3] <= 0.0:
@@ -394,6 +414,30 @@ def propose(
             for k in range(m):
                 if members[i, k] >= 0:
                     used[members[i, k]] = True
+
+
+@kernel
+def _at_most(
+    anchor: int, px: Floats, py: Floats, pz: Floats, log_hit: Floats, start: Ints, owner: Ints, t: Floats,
+    weight: Floats, used: Bools, sharp_s: float, mean: Floats, precision: Floats,
+) -> float:  # fmt: skip
+    """Say what a shot heard at the anchor brings at most: at each sensor the rarest pick it could have, in time."""
+    a = owner[anchor]
+    doubt = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6])
+    slowest = mean[4] - math.hypot(mean[5], mean[6]) - 3.0 * doubt
+    base = log_hit.max() - LOG_ROOT_2PI - math.log(sharp_s)
+    total = 0.0
+    for k in range(px.size):
+        dx, dy, dz = px[k] - px[a], py[k] - py[a], pz[k] - pz[a]
+        far = math.sqrt(dx * dx + dy * dy + dz * dz) / slowest + CROWD_SIGMAS * sharp_s
+        rarest = NO_SCORE
+        for q in range(first_after(t, start[k], start[k + 1], t[anchor] - far), start[k + 1]):
+            if t[q] > t[anchor] + far:
+                break
+            if not used[q]:
+                rarest = max(rarest, weight[q])
+        total += max(base + rarest, 0.0)
+    return total
 
 
 @kernel
@@ -437,10 +481,11 @@ def _nearly_all(members: Ints, delay: Floats, hit: Floats, t0: float, horizon: f
 def _triples(
     anchor: int, px: Floats, py: Floats, pz: Floats, log_hit: Floats, log_miss: Floats, step_m: float, near: Ints,
     start: Ints, owner: Ints, t: Floats, s: Floats, weight: Floats, used: Bools, horizon: float, path_s: float,
-    mean: Floats, precision: Floats, max_range: float, budget: int, delay: Floats, hit: Floats, miss: Floats,
+    mean: Floats, precision: Floats, max_range: float, budget: int, least_s: float, most_s: float, levels: Floats,
+    best: _bound.Floats32, deaf: _bound.Bytes, silent: Floats, delay: Floats, hit: Floats, miss: Floats,
     sigma: Floats, scratch: Ints, kept: Floats,
-) -> None:  # fmt: skip
-    """Vote on the roots of triples of one anchor, nearest sensors first, and keep the best few."""
+) -> int:  # fmt: skip
+    """Vote on the roots of triples of one anchor, nearest sensors first, and keep the best few; count the triples."""
     a = owner[anchor]
     c, u, v = mean[4], mean[5], mean[6]
     doubt = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6]) / c
@@ -454,7 +499,7 @@ def _triples(
     for two in range(1, near.shape[1]):
         k = near[a, two]
         if k < 0:
-            return
+            break
         last_k = t[anchor] + math.hypot(px[k] - px[a], py[k] - py[a]) / (c * (1.0 - 3.0 * doubt)) + slack
         first_k = first_after(t, start[k], start[k + 1], t[anchor] - slack)
         for one in range(two):
@@ -473,6 +518,7 @@ def _triples(
                         continue
                     count += 1
                     dj, dk = t[p] - t[anchor], t[q] - t[anchor]
+                    wide = 1.2 * slack / GATE + 0.5 * doubt * (dj + dk)
                     # In the frame that moves with the air all is still.
                     tx[1], ty[1], th[1], tt[1] = px[j] - u * dj, py[j] - v * dj, pz[j] - mean[3], t[p]
                     tx[2], ty[2], th[2], tt[2] = px[k] - u * dk, py[k] - v * dk, pz[k] - mean[3], t[q]
@@ -481,8 +527,14 @@ def _triples(
                         trial[0], trial[1] = roots[r, 0] + u * early, roots[r, 1] + v * early
                         if math.hypot(trial[0] - px[a], trial[1] - py[a]) > max_range:
                             continue
+                        if best.shape[1] > 0 and kept[kept.shape[0] - 1, 3] >= _bound.at_most(
+                            trial, roots[r, 2], math.sqrt(least_s * least_s + wide * wide),
+                            math.sqrt(most_s * most_s + wide * wide), px, py, pz, log_hit, silent, step_m, horizon,
+                            levels, best, deaf, delay, hit,
+                        ):  # fmt: skip
+                            continue
                         pattern(trial, px, py, pz, log_hit, log_miss, step_m, delay, hit, miss)
-                        sigma[:] = 1.2 * slack / GATE + 0.5 * doubt * (dj + dk)
+                        sigma[:] = wide
                         score = match(
                             roots[r, 2], delay, sigma, hit, miss, start, t, s, weight, used, horizon,
                             kept[kept.shape[0] - 1, 3], scratch,
@@ -490,7 +542,25 @@ def _triples(
                         if score > kept[kept.shape[0] - 1, 3]:
                             _insert(kept, trial[0], trial[1], roots[r, 2] * REFERENCE_SPEED_M_S, score)
         if count > budget:
-            return
+            break
+    return count
+
+
+@kernel
+def _widths(
+    px: Floats, py: Floats, near: Ints, least_s: float, most_s: float, path_s: float, mean: Floats, precision: Floats
+) -> tuple[float, float]:
+    """Say between what standard deviations arrivals are asked for, as `_triples` does."""
+    far = 0.0
+    for k in range(near.shape[0]):
+        for j in near[k]:
+            if j >= 0:
+                far = max(far, math.hypot(px[k] - px[j], py[k] - py[j]))
+    c = mean[4]
+    doubt = math.sqrt(1.0 / precision[4] + 1.0 / precision[5] + 1.0 / precision[6]) / c
+    sharp, blunt = math.sqrt(least_s * least_s + path_s * path_s), math.sqrt(most_s * most_s + path_s * path_s)
+    widest = 1.2 * blunt + doubt * (far / (c * (1.0 - 3.0 * doubt)) + GATE * blunt)
+    return math.sqrt(least_s * least_s + 1.44 * sharp * sharp), math.sqrt(most_s * most_s + widest * widest)
 
 
 @kernel

@@ -338,6 +338,76 @@ def advantage(
 
 
 @kernel
+def density(start: Ints, t: Floats, count: Floats, window_s: float, floor_count: float, out: Floats) -> None:
+    """Count how many other picks a second there are around each at its sensor.
+
+    Parameters
+    ----------
+    start, t
+        As in `agls.locate._search.match`.
+    count : numpy.ndarray, shape (n,)
+        For how much each pick counts.
+    window_s : float
+        In what time around it others count [s].
+    floor_count : float
+        What is counted anyway.
+    out : numpy.ndarray, shape (n,)
+        Receives the densities [1/s].
+    """
+    total = np.empty(t.size + 1)
+    for k in range(start.size - 1):
+        first, past = start[k], start[k + 1]
+        total[first] = 0.0
+        for q in range(first, past):
+            total[q + 1] = total[q] + count[q]
+        low, high = first, first
+        for q in range(first, past):
+            while low < past and t[low] < t[q] - window_s / 2:
+                low += 1
+            while high < past and t[high] < t[q] + window_s / 2:
+                high += 1
+            out[q] = (max(total[high] - total[low] - count[q], 0.0) + floor_count) / window_s
+
+
+@kernel
+def count_after(start: Ints, t: Floats, direct: Bools, rest: Bools, span_s: float) -> int:
+    """Count how many more other picks follow direct arrivals at their sensor within a time than come before them.
+
+    Parameters
+    ----------
+    start, t
+        As in `agls.locate._search.match`.
+    direct, rest : numpy.ndarray, shape (n,)
+        The direct arrivals, and the others that are counted.
+    span_s : float
+        How long before and after [s].
+
+    Returns
+    -------
+    int
+        How many more.
+    """
+    total = 0
+    for k in range(start.size - 1):
+        low = middle = high = start[k]
+        before = now = after = 0
+        for q in range(start[k], start[k + 1]):
+            if not direct[q]:
+                continue
+            while low < start[k + 1] and t[low] < t[q] - span_s:
+                before += rest[low]
+                low += 1
+            while middle < start[k + 1] and t[middle] < t[q]:
+                now += rest[middle]
+                middle += 1
+            while high < start[k + 1] and t[high] < t[q] + span_s:
+                after += rest[high]
+                high += 1
+            total += (after - now) - (now - before)
+    return total
+
+
+@kernel
 def echo_density(start: Ints, t: Floats, used: Bools, echo_tail_s: float, out: Floats) -> None:
     """Compute how dense the echoes of explained picks are at each pick, if one followed each of them.
 

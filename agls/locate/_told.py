@@ -5,7 +5,8 @@ import msgspec
 from agls.messages import Shot
 
 # A shot is told again when it moved by more than a metre and this share of its ellipse, or its ellipse shrank so far.
-MOVED_M, MOVED_SHARE, SHRUNK_SHARE = 1.0, 0.25, 0.7
+# Or when more was judged, and its probability is another by so much.
+MOVED_M, MOVED_SHARE, SHRUNK_SHARE, P_CHANGED = 1.0, 0.25, 0.7, 0.1
 
 
 def revised(shot: Shot, known: Shot, *, final: bool) -> Shot:
@@ -29,7 +30,8 @@ def revised(shot: Shot, known: Shot, *, final: bool) -> Shot:
     changed = (
         moved_m > max(MOVED_M, MOVED_SHARE * known.ellipse.major_m)
         or shot.ellipse.major_m < SHRUNK_SHARE * known.ellipse.major_m
-        or (final and shot.ellipse != known.ellipse)
+        or abs(shot.p_gunshot - known.p_gunshot) > P_CHANGED
+        or (final and (shot.ellipse != known.ellipse or shot.p_gunshot != known.p_gunshot))
     )
     if not changed:
         return known

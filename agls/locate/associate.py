@@ -9,6 +9,9 @@ Time runs by what is handed in alone. Detections are held until every sensor cou
 
 Before that a shot is told as soon as enough sensors agree, again when it changes, and withdrawn when what came later
 explains its detections otherwise. What is decided depends on the detections alone, not on the order they came in.
+
+A preliminary detection says when, not what: half a second before its node has judged the sound. It helps to agree on a
+place early, beside detections that are judged; alone it tells nothing, and what is decided knows nothing of it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import msgspec
 import numpy as np
 
 from agls.config import SiteConfig
-from agls.locate._groups import Group, Held, Key, decided_of, keys_of, same, shot_id
+from agls.locate._groups import Group, Held, Key, decided_of, judged_count, keys_of, same, shot_id
 from agls.locate._shock import MUZZLE, SHOCK
 from agls.locate._told import revised, withdrawn
 from agls.locate.clocks import Suspect
@@ -46,6 +49,8 @@ BUSY_COUNT = 150  # detections that can be looked through in a moment
 EARLY_NATS = 10.0
 EARLY_SHARE = 0.65  # of the sensors that should have heard it by then: combinations of several shots' sounds have fewer
 EARLY_SETTLE_NS = 3 * NS_PER_S // 10
+JUDGED_COUNT = 2  # detections of a shot that say what it was, before it is told
+EARLY_KEPT_NS = 2 * NS_PER_S  # after which the judgement of a preliminary detection is not coming soon
 ALONE_NS = 3 * NS_PER_S
 CONTEXT_NS = 2 * NS_PER_S  # shots decided so short before may still send echoes
 OUTLIER_WEIGHT = 0.5
@@ -64,6 +69,7 @@ class _Told:
     shot: Shot
     keys: frozenset[Key]
     first_ns: int
+    judged_count: int
 
 
 class Associator:
@@ -98,7 +104,9 @@ class Associator:
         self.settle_ns = int(self.settings.settle_s * NS_PER_S)
         self.held: list[Held] = []
         self.by_key: dict[Key, Held] = {}
+        self.early: dict[Key, Held] = {}  # not judged yet
         self.past: list[Group] = []
+        self.past_rounds: list[tuple[int, Round]] = []  # those of them that no bullet helped to locate, as heard last
         self.idle = Idle.at_first(len(ids))
         self.idle_until_ns: int | None = None
         self.told: list[_Told] = []
@@ -121,11 +129,16 @@ class Associator:
             The detection shed, where more wait than may.
         """
         key = (detection.sensor_id, detection.boot_id, detection.seq)
-        if key in self.by_key:
-            self._release([self.by_key[key]])
         held = Held(detection.toa_ns, key, self.index[detection.sensor_id], detection, now_ns)
-        insort(self.held, held)
-        self.by_key[key] = held
+        if detection.stage == "preliminary":
+            if detection.toa_ns > now_ns - EARLY_KEPT_NS and len(self.early) < self.settings.max_pending_count:
+                self.early[key] = held
+            if not self._is_judged_near(detection.toa_ns):
+                return []  # whatever it agrees with could not be told yet
+        else:
+            self.early.pop(key, None)
+            insort(self.held, held)
+            self.by_key[key] = held
         self.look_ns = min(self.look_ns, max(now_ns, self.looked_ns + self._rest_ns()))
         if len(self.held) <= self.settings.max_pending_count:
             return []
@@ -155,6 +168,11 @@ class Associator:
             step = self._decide if decide_ns <= self.look_ns else self._look
             out += [(due_ns, item) for item in step(due_ns)]
 
+    def _is_judged_near(self, toa_ns: int) -> bool:
+        """Say whether enough was judged of what could be the same shot."""
+        first = bisect_left(self.held, toa_ns - self.zone_ns, key=lambda held: held.toa_ns)
+        return bisect_left(self.held, toa_ns + self.zone_ns, key=lambda held: held.toa_ns) - first >= JUDGED_COUNT
+
     def _decide_ns(self) -> int:
         """Say when the first zone can be decided: nothing of it, nor of a rival's, can still come."""
         if not self.held:
@@ -163,20 +181,23 @@ class Associator:
 
     def _rest_ns(self) -> int:
         """Say how long to wait from one look to the next."""
-        return max(EARLY_EVERY_NS, EARLY_EVERY_NS * len(self.held) // EARLY_COUNT)
+        return max(EARLY_EVERY_NS, EARLY_EVERY_NS * (len(self.held) + len(self.early)) // EARLY_COUNT)
 
     def _look(self, now_ns: int) -> list[Shot | Rejection]:
         """Tell what can be told before it is decided."""
-        if len(self.held) > BUSY_COUNT:
+        self.early = {key: held for key, held in self.early.items() if held.received_ns > now_ns - EARLY_KEPT_NS}
+        with_early = len(self.held) + len(self.early) <= BUSY_COUNT  # else what is judged is enough to look through
+        window = sorted([*self.held, *self.early.values()]) if self.early and with_early else self.held
+        if len(window) > BUSY_COUNT or len(self.held) < JUDGED_COUNT:
             self.look_ns, self.looked_ns = NEVER_NS, now_ns
-            return []  # too much to look through twice; what is here is told when it is decided
+            return []  # too much to look through twice, told when it is decided; or nothing that could be told yet
         horizon_ns = now_ns - min(self.settle_ns, EARLY_SETTLE_NS)
-        found = self._find(self.held, horizon_ns, thorough=False)
+        found = self._find(window, horizon_ns, thorough=False)
         ripe_ns = [self._ripe_ns(group, found) for group in found]
         ripe = [
             group
             for group, at_ns in zip(found, ripe_ns, strict=True)
-            if at_ns <= horizon_ns and self._heard_by_most(group, horizon_ns)
+            if at_ns <= horizon_ns and judged_count(group) >= JUDGED_COUNT and self._heard_by_most(group, horizon_ns)
         ]
         out, fallen = self._tell(ripe, now_ns, final=False)
         self.told += fallen  # not yet: what comes may bear them out
@@ -236,6 +257,7 @@ class Associator:
         self.idle_until_ns = zone_end_ns
         past = [group for group in self.past if group.members[-1].toa_ns > zone_end_ns - CONTEXT_NS]
         self.past = past + decided
+        self.past_rounds = [one for one in self.past_rounds if one[0] > zone_end_ns - CONTEXT_NS]
         out += [_rejected("shockwave", held.detection) for held in sorted(shocks)]
         return out + [_rejected("unassociated", held.detection) for held in idle]
 
@@ -269,7 +291,8 @@ class Associator:
         fallen, self.told = self.told, []
         changed = []
         for group in groups:
-            unchanged = [told for told in fallen if told.keys == keys_of(group) and not final]
+            known_as = (keys_of(group), judged_count(group))
+            unchanged = [told for told in fallen if (told.keys, told.judged_count) == known_as and not final]
             if unchanged:
                 fallen.remove(unchanged[0])
                 self.told.append(unchanged[0])
@@ -290,17 +313,19 @@ class Associator:
                 now = revised(shot, known.shot, final=final)
                 out += [now] if now is not known.shot else []
                 shot = now
-            self.told.append(_Told(shot, keys, group.members[0].toa_ns))
+            self.told.append(_Told(shot, keys, group.members[0].toa_ns, judged_count(group)))
         return out, fallen
 
     def _located(self, groups: Sequence[Group]) -> list[Round | Rejection]:
-        """Locate groups of detections, each for itself; then those of one place together."""
+        """Locate groups of detections, each for itself; then those of one place together, and with those before."""
         out = [self._alone(group) for group in groups]
         which = [k for k, (group, one) in enumerate(zip(groups, out, strict=True))
                  if isinstance(one, Round) and not group.shocks]  # fmt: skip
         rounds = [one for one in (out[k] for k in which) if isinstance(one, Round)]
-        if len(rounds) > 1:
-            for k, one in zip(which, together(rounds, self.array.positions_m, self.slow), strict=True):
+        before = [one for _, one in self.past_rounds]
+        if rounds and len(before) + len(rounds) > 1:
+            located = together([*before, *rounds], self.array.positions_m, self.slow)
+            for k, one in zip(which, located[len(before) :], strict=True):
                 out[k] = one
         return out
 
@@ -330,6 +355,8 @@ class Associator:
         shot = self._shot(solution, group, right, now_ns)
         if not final:
             return [shot]
+        if not group.shocks:
+            self.past_rounds.append((group.members[-1].toa_ns, one))
         positions_m, pick_s = self.array.positions_m[one.sensors], np.hypot(one.pick_s, one.common_s)
         sigma_s = np.hypot(pick_s, one.path_s)
         if self._no_ellipse(solution, right):

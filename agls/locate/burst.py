@@ -15,24 +15,23 @@ import numpy as np
 
 from agls.locate import _search, _stack
 from agls.locate._kernels import Floats
+from agls.locate._search import Ints
 from agls.locate.choose import BURST_SHOTS, choose, share_out
-from agls.locate.picks import Array, Found
+from agls.locate.picks import Found
 from agls.locate.places import Place, pool
-from agls.locate.window import MARGIN_M, Window
+from agls.locate.solve import Air, Height, Solution, solve
+from agls.locate.window import Window
 
 STACK_FLIGHT = 5.0  # sounds in flight from which no shot stands out alone
 STACKS = 8  # bursts looked for at most
-GRID_COUNT = 150_000  # places that are looked at in a fraction of a second
-PEAKS, PEAK_CELLS = 10, 3_000  # peaks that are tried, among so many of the highest places
-GRID_STEP = 1.2  # of what arrivals resolve: no peak falls between
-PEAK_STEPS, PEAK_M = 4.0, 12.0  # two peaks nearer than this are one
-AIR_GRID_COUNT = 30_000  # places looked at in each air there may be
 # The air is searched where not knowing it blurs a second's delay more than so many sigmas.
 BLUR_S, AIR_SIGMAS = 1.0, 2.0
-AIR_STEP_M_S, AIR_REACH = 2.2, 2.2  # in such steps, so many standard deviations far
-AIR_TOPS, AIR_FOUND_M_S = 12, 1.0  # so many of the airs are looked at closely; the one found is that sure
-NARROW_BINS = 2.0  # a bin is a standard deviation of a pair over two: from the top on, this wide
-WIND_STEP_M_S = 0.5  # first step in the air while climbing
+# A burst's rounds put peaks beside the highest, too: so many of each pair are looked at, and so many patterns in all.
+PAIR_PEAKS, PATTERNS = 3, 12
+NEAR_BINS = 2  # a bin is a standard deviation of a pair over two: from the top of a peak on, this wide
+PEAK_BINS = 3 * NEAR_BINS  # two peaks nearer than this are one
+HEARD_SHARE = 0.33  # of what the sensor that heard a burst best adds to its stack; those that add less did not hear it
+AIR_FOUND_M_S = 1.0  # the air found is that sure
 SLOWEST_SHARE = 0.95  # of the sound speed, with the wind against it
 
 
@@ -57,7 +56,7 @@ def find_bursts(window: Window, known: list[Found]) -> tuple[list[Found], Window
     places: list[Place] = []
     shots: list[list[Found]] = []
     for _ in range(STACKS):
-        stacked = [place for place in _stacked(window) if len(place.origins) >= BURST_SHOTS]
+        stacked = _stacked(window)
         if not stacked:
             break
         place = max(stacked, key=lambda place: place.worth)
@@ -112,106 +111,93 @@ def in_flight(window: Window) -> float:
 
 
 def _stacked(window: Window) -> list[Place]:
-    """Propose the places of bursts: where the delays between all pairs of sensors stack up."""
+    """Propose the places of bursts: those that the delays between all pairs of sensors stack up for."""
     if in_flight(window) < STACK_FLIGHT:
         return []
-    sensors, speed, sigma_s = window.array.columns_m, window.speed_m_s, window.sigma_s
-    counts, chance, bin_s = _histograms(window)
-    xs, ys, zs, step_m = _grid(window.array, speed * sigma_s)
-    wide = np.full(len(chance), np.round((1.4 * sigma_s + 0.4 * step_m / speed) / bin_s))
-    heights = np.empty(len(xs))
-    c, u, v = window.mean[4:].tolist()
-    _stack.coarse_map(xs, ys, zs, c, u, v, *sensors, counts, chance, bin_s, wide, heights)
-    places: list[Place] = []
-    for i in _peaks(xs, ys, heights, max(PEAK_STEPS * step_m, PEAK_M)):
-        theta = window.mean.copy()
-        theta[0], theta[1], theta[3] = xs[i], ys[i], zs[i]
-        _climbed(window, theta, step_m, counts, chance, bin_s)
-        place = pool(window, theta)
-        places += [place] if place is not None else []
-    return places
+    places = [pool(window, theta) for theta in _proposed(window)]
+    return [place for place in places if place is not None and len(place.origins) >= BURST_SHOTS]
 
 
 def _in_likeliest_air(window: Window) -> Window:
-    """Choose, among the airs there may be, the one in which some place stands out most.
+    """Take the air in which the burst that explains most was fired, where not knowing it blurs delays more than sigma.
 
     Delays over an array bend by tens of milliseconds in a wind nobody reported: in the wrong air no place stands out.
     """
     sigma_c, sigma_w = window.precision[4] ** -0.5, window.precision[5] ** -0.5
     if math.hypot(sigma_c, sigma_w) * BLUR_S < AIR_SIGMAS * window.speed_m_s * window.sigma_s:
         return window
-    counts, chance, bin_s = _histograms(window)
-    xs, ys, zs, step_m = _grid(window.array, window.speed_m_s * window.sigma_s, AIR_GRID_COUNT)
-    wide = np.full(len(chance), np.round((1.4 * window.sigma_s + 0.4 * step_m / window.speed_m_s) / bin_s))
-    heights = np.empty(len(xs))
-    tops: list[tuple[float, int, Floats]] = []
-    for air in _airs(window.mean, sigma_c, sigma_w):
-        c, u, v = air.tolist()
-        _stack.coarse_map(xs, ys, zs, c, u, v, *window.array.columns_m, counts, chance, bin_s, wide, heights)
-        top = int(np.argmax(heights))
-        tops.append((float(heights[top]), top, air))
-    tops.sort(key=lambda one: -one[0])
-    # Maps as coarse as these only suggest: what stands out most once place and air have found each other is it.
-    climbed = [
-        _climbed(window, np.array([xs[top], ys[top], 0.0, zs[top], *air]), step_m, counts, chance, bin_s)
-        for _, top, air in tops[:AIR_TOPS]
-    ]
-    _, theta = max(climbed, key=lambda one: one[0])
+    best = max(_stacked(window), key=lambda place: place.worth, default=None)
+    if best is None:
+        return window
     precision = window.precision.copy()
     precision[4:] = np.maximum(precision[4:], AIR_FOUND_M_S**-2)
-    return replace(window, mean=np.concatenate([window.mean[:4], theta[4:]]), precision=precision)
+    return replace(window, mean=np.concatenate([window.mean[:4], best.theta[4:]]), precision=precision)
 
 
-def _climbed(
-    window: Window, theta: Floats, step_m: float, counts: Floats, chance: Floats, bin_s: float
-) -> tuple[float, Floats]:
-    """Climb from a peak of a map to where delays stack up most, place and air together."""
-    narrow = np.full(len(chance), NARROW_BINS)
-    height = _stack.climb(
-        theta, step_m / 2, WIND_STEP_M_S, *window.array.columns_m, counts, chance, bin_s, narrow, window.mean,
-        window.precision,
-    )  # fmt: skip
-    return height, theta
+def _proposed(window: Window) -> list[Floats]:
+    """Propose places of bursts, each with its air: first the delays that go together, then what makes such delays.
+
+    The highest peak of two sensors' delays is nearly always some burst's. The others' delays follow from it, as they
+    must go with both and with each other: nothing need be known of place or air. Each pattern of delays is located as
+    if it were one shot, air and all.
+    """
+    near, longest, bin_s = _nearness(window)
+    m, middle = len(longest), near.shape[1] // 2
+    first, second = np.triu_indices(m, 1)
+    thetas: list[Floats] = []
+    patterns = np.empty((0, m), dtype=np.int64)
+    for row, at in _peaks(near):
+        i, j, lag = int(first[row]), int(second[row]), at - middle
+        if (np.abs(patterns[:, j] - patterns[:, i] - lag) <= NEAR_BINS).any():
+            continue  # it has been followed up with another pair
+        lags, heights = np.zeros(m, dtype=np.int64), np.zeros(m)
+        _stack.align(i, j, lag, near, longest, lags, heights)
+        patterns = np.vstack([patterns, lags])
+        delay_s: Floats = lags.astype(np.float64) * bin_s
+        thetas += _located(window, np.flatnonzero(heights > HEARD_SHARE * heights.max()), delay_s)
+        if len(patterns) == PATTERNS:
+            break
+    return thetas
 
 
-def _airs(mean: Floats, sigma_c: float, sigma_w: float) -> list[Floats]:
-    """List the airs there may be, in steps that bend delays by less than is forgiven."""
-    far = AIR_REACH * sigma_w
-    steps = np.arange(-math.floor(far / AIR_STEP_M_S), math.floor(far / AIR_STEP_M_S) + 1) * AIR_STEP_M_S
-    speeds = [0.0, -1.2 * sigma_c, 1.2 * sigma_c] if sigma_c > AIR_STEP_M_S else [0.0]
+def _peaks(near: Floats) -> list[tuple[int, int]]:
+    """Pick the delays between two sensors that stand out most, as rows and bins, highest first."""
+    left = near.copy()
+    rows, found = np.arange(len(left)), []
+    for _ in range(PAIR_PEAKS):
+        best = left.argmax(axis=1)
+        found += list(zip((-left[rows, best]).tolist(), rows.tolist(), best.tolist(), strict=True))
+        for row, at in enumerate(best.tolist()):
+            left[row, max(at - PEAK_BINS, 0) : at + PEAK_BINS + 1] = -np.inf
+    return [(row, at) for _, row, at in sorted(found)]
+
+
+def _located(window: Window, heard: Ints, delay: Floats) -> list[Floats]:
+    """Locate a pattern of delays as if it were one shot; nothing where that is not possible."""
+    mean = window.mean_at(window.mean)
+    sigma_z, sigma_c, sigma_w = (window.precision[3:6] ** -0.5).tolist()
+    air = Air(float(mean[4]), float(mean[5]), float(mean[6]), sigma_c, sigma_w)
+    positions, sigma_s = np.column_stack(window.array.columns_m)[heard], np.full(len(heard), window.sigma_s)
+    found = solve(positions, delay[heard], sigma_s, air, Height(float(mean[3]), sigma_z))
+    if not isinstance(found, Solution):
+        return []
+    moved = found.air
     return [
-        mean[4:] + np.array([c, u, v]) for c in speeds for u in steps for v in steps if math.hypot(u, v) <= far + 1e-9
-    ]
+        np.array([found.x_m, found.y_m, 0.0, found.z_m, moved.sound_speed_m_s, moved.east_m_s, moved.north_m_s])
+    ]  # fmt: skip
 
 
-def _histograms(window: Window) -> tuple[Floats, Floats, float]:
-    """Count the delays between all pairs of sensors; say how many there are by chance, and how wide a bin is [s]."""
+def _nearness(window: Window) -> tuple[Floats, Ints, float]:
+    """Say what each pair of sensors adds to a stack at each delay, the longest delays, and how wide a bin is [s]."""
     px, py, _ = window.array.columns_m
     m = len(px)
     apart = np.hypot(px[:, None] - px, py[:, None] - py)
-    longest = apart / (SLOWEST_SHARE * window.speed_m_s) + 4 * window.sigma_s + np.eye(m)
+    longest_s = apart / (SLOWEST_SHARE * window.speed_m_s) + 4 * window.sigma_s + np.eye(m)
     bin_s = window.sigma_s / math.sqrt(2.0)
-    bins = 2 * int(longest.max() / bin_s) + 3
+    longest = np.ceil(longest_s / bin_s).astype(np.int64)
+    width = 2 * NEAR_BINS + 1
+    bins = 2 * (int(longest.max()) + NEAR_BINS) + 3
     counts, chance = np.empty((m * (m - 1) // 2, bins + 1)), np.empty(m * (m - 1) // 2)
-    _stack.delay_histograms(window.start, window.t, window.taken, longest, bin_s, bins, counts, chance)
-    return counts, chance, bin_s
-
-
-def _grid(array: Array, resolution_m: float, cells: int = GRID_COUNT) -> tuple[Floats, Floats, Floats, float]:
-    """Lay a grid over the sensors and their surroundings, as fine as the arrivals resolve and the machine can bear."""
-    flat = array.positions_m[:, :2] - array.middle_m[:2]
-    low, high = flat.min(axis=0) - MARGIN_M / 2, flat.max(axis=0) + MARGIN_M / 2
-    step_m = max(GRID_STEP * resolution_m, math.sqrt(float(np.prod(high - low)) / cells))
-    xs, ys = (axis.ravel() for axis in np.meshgrid(*(np.arange(a, b, step_m) for a, b in zip(low, high, strict=True))))
-    return xs, ys, np.full(len(xs), float(array.near_height_m.mean())), step_m
-
-
-def _peaks(xs: Floats, ys: Floats, heights: Floats, apart_m: float) -> list[int]:
-    """Pick the highest places, none near a higher one."""
-    peaks: list[int] = []
-    for i in np.argsort(-heights, kind="stable")[:PEAK_CELLS]:
-        if all(math.hypot(xs[i] - xs[j], ys[i] - ys[j]) > apart_m for j in peaks):
-            peaks.append(int(i))
-        if len(peaks) == PEAKS:
-            break
-    return peaks
+    _stack.delay_histograms(window.start, window.t, window.taken, longest_s, bin_s, bins, counts, chance)
+    expected = chance[:, None] * width
+    return (counts[:, width:] - counts[:, :-width] - expected) / (1.0 + expected), longest, bin_s

@@ -12,6 +12,7 @@ from agls.messages import NS_PER_S, Motion, Shot
 
 # Shots of one shooter scatter so much about where he stands or the line he moves on: by picks, as paths are shared.
 SCATTER_M = 2.5
+SLOWEST_M_S = 0.5  # nobody walks slower; a place known better and better drifts so, as its rounds share their error
 FASTEST_M_S = 40.0  # nobody who fires moves faster than this
 AUTOMATIC_PER_S, AUTOMATIC_SHOTS, AUTOMATIC_SPREAD = 6.0, 3, 0.25
 MOTION_SHOTS, MOTION_S = 3, 1.0
@@ -111,7 +112,7 @@ def motion(shots: Sequence[Shot]) -> Motion | None:
     scatter = max(math.sqrt(float((left**2).sum()) / free), SCATTER_M / math.sqrt(len(shots)))
     sigma = scatter / math.sqrt(float(t @ t))
     speed = math.hypot(*velocity)
-    if speed < 2.5 * sigma:
+    if speed < 2.5 * sigma or speed - SIGMAS_95 * sigma < SLOWEST_M_S:
         return None
     return Motion(
         speed_m_s=round(speed, 2),

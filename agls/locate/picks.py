@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -76,9 +77,13 @@ class Array:
         float
             Time from first to last arrival [s].
         """
+        return min(self._widest_m, max_range_m) / slowest_m_s
+
+    @cached_property
+    def _widest_m(self) -> float:
+        """The longest way from one sensor to another [m]."""
         places = self.positions_m
-        widest = max((float(np.linalg.norm(places - place, axis=1).max()) for place in places), default=0.0)
-        return min(widest, max_range_m) / slowest_m_s
+        return max((float(np.linalg.norm(places - place, axis=1).max()) for place in places), default=0.0)
 
     def outside_m(self, xy_m: Floats) -> Floats:
         """Measure how far places lie outside the box round the sensors.

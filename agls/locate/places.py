@@ -16,7 +16,7 @@ from scipy.special import betaln
 
 from agls.locate import _search, _select
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
-from agls.locate._search import GATE, Ints
+from agls.locate._search import GATE, LOG_HALF, NATS_PER_SENSOR, NO_SCORE, Ints
 from agls.locate.picks import Found
 from agls.locate.solve import MIN_ARRIVALS, Air, Height, Solution, solve
 from agls.locate.window import Window
@@ -28,6 +28,13 @@ SURE_SHARE = 0.6  # shots that score so much of their place's best teach its pat
 PATTERN_S = 0.0003  # what a pattern never tells better than: shooters move
 UNSURE_S = 0.001  # a place known from one shot predicts no delay better than this
 HEARING_SHOTS = 2.0  # distance tells as much of whether a sensor hears a place as so many shots from there
+LISTENS = 2  # of laying a place's shots over each other
+LISTEN_SHOTS = 6  # shots of which so many agree by chance at no sensor
+LISTEN_S = 0.12  # a place that lies some tens of metres wrong errs by so much at the sensors it does not fit
+STACK_SIGMAS = 2.0  # picks so near each other in a stack are of one sound
+STACK_PEAKS = 4  # sounds that come again with the shots: their own, those of a neighbouring round, another shooter's
+STACK_FLIGHT_S = 0.5  # over what delay the air that was assumed errs between sensors
+STACK_TRIPLES = 500
 TRUSTED = 0.5  # weight from which a delay agrees with the place's others
 
 
@@ -49,6 +56,8 @@ class Place:
         What each of them must bring [nats].
     worth : float
         What all of them bring [nats].
+    told : bool
+        Whether its own shots told the pattern, and not the place alone.
     """
 
     theta: Floats
@@ -59,6 +68,7 @@ class Place:
     origins: Floats
     cost: float
     worth: float = 0.0
+    told: bool = False
 
 
 def alone(window: Window, theta: Floats, cost: float = 0.0) -> Place:
@@ -100,6 +110,19 @@ def pool(window: Window, theta: Floats, known: Sequence[Found] = ()) -> Place | 
     Place or None
         The place with its shots; None where there are not two.
     """
+    place = _pooled(window, theta, known)
+    for _ in range(LISTENS):
+        if place is None or len(place.origins) < LISTEN_SHOTS or _heard_by_all(window, place):
+            break
+        again = _pooled(window, _stacked_up(window, place), ())
+        if again is None or again.worth <= place.worth:
+            break
+        place = again
+    return place
+
+
+def _pooled(window: Window, theta: Floats, known: Sequence[Found]) -> Place | None:
+    """Find all shots from about one place, from the pattern that this place would have."""
     count, m = len(window.t), len(window.array.near)
     theta = theta.copy()
     delay, hit, miss = _predicted(window, theta)
@@ -108,7 +131,7 @@ def pool(window: Window, theta: Floats, known: Sequence[Found] = ()) -> Place | 
     worth, place, pattern_nats = -math.inf, None, 0.0
     if known:
         theta, delay, sigma, pattern_nats = _learned(window, *_members(window, known), delay, theta)
-    for _ in range(POOL_ROUNDS):
+    for attempt in range(POOL_ROUNDS):
         number = _select.back_project(
             delay, sigma, hit, miss, window.start, window.owner, window.t, window.s, window.weight, window.taken,
             window.horizon_s, LEAST_NATS, FASTEST_S, origins, members, scores,
@@ -119,12 +142,65 @@ def pool(window: Window, theta: Floats, known: Sequence[Found] = ()) -> Place | 
             return place
         worth = now
         cost = window.cost_nats(len(enough)) + pattern_nats / len(enough)
-        place = Place(theta, delay, sigma, hit, miss, origins[enough], cost, now)
+        place = Place(theta, delay, sigma, hit, miss, origins[enough], cost, now, attempt > 0)
         sure = [i for i in enough if scores[i] >= SURE_SHARE * scores[enough].max()]
         theta, delay, sigma, pattern_nats = _learned(window, members[sure], origins[sure], delay, theta)
         hit, miss, hearing_nats = _hearing(window, members[sure], theta)
         pattern_nats += hearing_nats
     return place
+
+
+def _heard_by_all(window: Window, place: Place) -> bool:
+    """Say whether every sensor near enough hears most of a place's shots where its pattern says."""
+    _, near, _ = _predicted(window, place.theta)
+    return bool((place.hit > LOG_HALF)[near > LOG_HALF].all()) and place.told
+
+
+def _stacked_up(window: Window, place: Place) -> Floats:
+    """Locate a place anew by all its shots laid over each other, as if they were one.
+
+    A place that lies wrong, or in a wrong air, fits some sensors alone; counted from its shots, the delays of the
+    others stand out all the same, only elsewhere than they were looked for.
+    """
+    lags, worths, owners = [], [], []
+    spread = STACK_SIGMAS * math.sqrt(2.0) * window.pick_s
+    for k in range(len(place.delay)):
+        own = slice(window.start[k], window.start[k + 1])
+        off = (window.t[own][~window.taken[own], None] - place.origins - place.delay[k]).ravel()
+        off = np.sort(off[np.abs(off) < LISTEN_S])
+        low, high = np.searchsorted(off, off - spread), np.searchsorted(off, off + spread)
+        chance = max(len(off) * spread / LISTEN_S, 1e-9)
+        nats = np.where(high - low > chance, (high - low) * np.log((high - low) / chance) - (high - low) + chance, 0.0)
+        for _ in range(STACK_PEAKS):
+            i = int(np.argmax(nats)) if len(nats) else -1
+            if i < 0 or nats[i] <= 0.0:
+                break
+            lags.append(place.delay[k] + float(np.median(off[low[i] : high[i]])))
+            worths.append(float(nats[i]))
+            owners.append(k)
+            nats[np.abs(off - off[i]) < 2.0 * spread] = 0.0
+    return _one_shot(window, np.array(lags), np.array(worths), np.array(owners, dtype=np.int64), place.theta)
+
+
+def _one_shot(window: Window, lags: Floats, worths: Floats, owners: Ints, theta: Floats) -> Floats:
+    """Locate one shot heard at some of many delays, each of which may be an accident."""
+    order = np.lexsort((lags, owners))
+    lags, owners, count, m = lags[order], owners[order], len(order), len(window.array.near)
+    # The first guess is in the air as known beforehand.
+    doubt = math.sqrt(float((1.0 / window.precision[4:]).sum())) / window.speed_m_s
+    s = np.full(count, math.hypot(window.pick_s, STACK_FLIGHT_S * doubt))
+    variance = s[0] ** 2 + window.path_s**2
+    weight = NATS_PER_SENSOR * worths[order] / worths.max() + 0.5 * math.log(2.0 * math.pi * variance)
+    thetas, members, scores = np.empty((count, 7)), np.empty((count, m), dtype=np.int64), np.empty(count)
+    start = np.searchsorted(owners, np.arange(m + 1)).astype(np.int64)
+    _search.propose(
+        np.argsort(lags, kind="stable").astype(np.int64), *window.array.columns_m, *window.hearing, window.array.near,
+        window.array.near_height_m, start, owners, lags, s, weight, np.zeros(count, dtype=np.bool_), math.inf,
+        window.path_s, window.mean, window.precision, window.max_range_m, STACK_TRIPLES, window.fewest, math.inf,
+        math.inf, -math.inf, thetas, members, scores, np.empty(count, dtype=np.bool_),
+    )  # fmt: skip
+    best = int(np.argmax(scores))
+    return thetas[best] if scores[best] > NO_SCORE else theta
 
 
 def _members(window: Window, shots: Sequence[Found]) -> tuple[Ints, Floats]:

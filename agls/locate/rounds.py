@@ -27,6 +27,8 @@ from agls.locate.solve import Air, NoSolution, Solution, solve
 # Arrivals have been chosen already; those left that are off are mostly bent paths, and better distrusted early, but
 # where there are few none can be spared.
 MANY, GATE, FEW_GATE = 8, 3.0, 6.0
+AGREE = 0.5  # weight from which a delay agrees
+TIE_NATS = 0.1  # where paths scatter less than picks, delays say nothing of whether they are shared, and they are
 SWEEPS = 2  # of laying rounds over their pattern and averaging them into it
 _FLAT = np.ix_([0, 1, 3], [0, 1, 3])
 
@@ -118,16 +120,19 @@ class _Burst:
         both = np.isfinite(delay) & np.isfinite(self.pattern)
         sigma, first = np.hypot(pick, self.unsure), self.about.solution
         place = np.array([one.solution.x_m - first.x_m, one.solution.y_m - first.y_m, 0.0])
-        found: tuple[float, Floats] = -math.inf, place
+        fits = [(-math.inf, -math.inf, place)]
         if both.sum() <= UNKNOWNS:
-            return found
+            return -math.inf, place
         for start in (np.zeros(3), place):
             start[2] = float(np.median((delay - self.pattern - self.about(start))[both]))
             count, laid = self.about.lay(delay, sigma, self.pattern, start)
-            if count and math.hypot(*laid.moved[:2]) < LIKE_M:
-                nats = _same_nats(laid.left[both], sigma[both], self.about.path_s)
-                found = max(found, (nats, laid.moved), key=lambda pair: pair[0])
-        return found
+            # Place and time are free to fit three: of the others most must agree.
+            agree = int((laid.weights[both] > AGREE).sum()) - UNKNOWNS
+            if count and math.hypot(*laid.moved[:2]) < LIKE_M and 2 * agree > int(both.sum()) - UNKNOWNS:
+                same, apart = _same_and_apart(laid.left[both], sigma[both], self.about.path_s)
+                fits.append((same, same - apart, laid.moved))
+        _, nats, moved = max(fits, key=lambda fit: fit[0])
+        return nats, moved
 
     def average(self) -> None:
         """Average the rounds into the pattern, each moved back to the place of the first."""
@@ -218,7 +223,7 @@ def _bursts(rounds: Sequence[Round], positions_m: Floats) -> list[_Burst]:
         best: tuple[float, Floats, _Burst] | None = None
         for burst in bursts:
             nats, moved = burst.compare(delay, pick, one)
-            if nats > (best[0] if best else 0.0):
+            if nats > (best[0] if best else -TIE_NATS):
                 best = nats, moved, burst
         if best is None:
             bursts.append(_Burst(_Place(one, positions_m), [k], [delay], [pick], [np.zeros(3)], delay, pick))
@@ -232,8 +237,8 @@ def _bursts(rounds: Sequence[Round], positions_m: Floats) -> list[_Burst]:
     return bursts
 
 
-def _same_nats(left_s: Floats, sigma_s: Floats, path_s: float) -> float:
-    """Weigh that what is left of differences is picks' against that it is picks' and two paths' [nats].
+def _same_and_apart(left_s: Floats, sigma_s: Floats, path_s: float) -> tuple[float, float]:
+    """Say how likely it is that what is left of differences is picks', and that it is picks' and two paths' [nats].
 
     How well picks are known is itself not known, as elsewhere; place and time took up three of the differences.
     """
@@ -242,7 +247,7 @@ def _same_nats(left_s: Floats, sigma_s: Floats, path_s: float) -> float:
     spent = UNKNOWNS * 0.5 * np.log((square + 2.0 * path_s**2) / square).mean(axis=1)
     odds = np.log(shares(DECLARED))
     same, apart = odds + own.sum(axis=1) - spent, odds + other.sum(axis=1)
-    return float(np.logaddexp.reduce(same) - np.logaddexp.reduce(apart))
+    return float(np.logaddexp.reduce(same)), float(np.logaddexp.reduce(apart))
 
 
 def _log_dense(left_s: Floats, square: Floats) -> Floats:

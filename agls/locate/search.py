@@ -10,16 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
 from agls.config import Locating
-from agls.locate import _search
+from agls.locate import _search, _select
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
 from agls.locate._search import GATE, Bools, Ints
 from agls.locate._shock import FASTEST_M_S, SHOCK
-from agls.locate.burst import find_bursts, in_flight
+from agls.locate.burst import STACK_FLIGHT, find_bursts, in_flight
 from agls.locate.choose import BURST_SHOTS, choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
@@ -49,6 +48,7 @@ ALONG_S = 5.0  # shots so near in time come along with each other
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
 CRACK_SHARE = 0.75  # of those that heard the blast, as many at most heard the crack
 PLACES_FIRST = 2  # places that are tried as a whole before all compete
+FASTEST_SHOOTER_M_S = 20.0  # in a car
 ECHO_ARRIVALS = 10.0  # a city's rate of echoes counts as much as so many arrivals
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
 ECHO_LAG_S = 1.0  # an echo's lag is short,
@@ -118,10 +118,18 @@ def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[
     """Find shots; what looks like a blast and its bullet may be a burst, so whatever explains more decides."""
     steps = (_clear, find_bursts, _competing, _competing) if thorough else (_at_once,)
     plain = _in_steps(window, decided, steps)
+    if thorough and STACK_FLIGHT <= in_flight(window) < DENSE_FLIGHT:
+        # So few sounds stack up also where a shooter walks past; each shot alone may tell more.
+        each = _in_steps(window, decided, (_clear, _competing, _competing))
+        plain = max(plain, each, key=lambda one: sum(shot.surplus for shot in one[0]))
     # An early look takes no time to doubt what no node took for a crack: what is wrong so is withdrawn.
     if not ((window.wave == SHOCK).any() or (thorough and _may_have_cracked(*plain) and may_hold_rifles(window))):
         return plain
-    plan = _in_steps(window, decided, (_rifles, *steps))
+    rifles, rest = _rifles(window, [])
+    if not rifles:
+        return plain  # all else would be found again as it was
+    more, rest = _in_steps(replace(rest, doubt_nats=0.0), [*decided, *rifles], steps)
+    plan = rifles + more, rest
     return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
 
 
@@ -131,15 +139,21 @@ def _may_have_cracked(found: list[Found], window: Window) -> bool:
     Something before the blast is the crack; after it, where the crack was taken for the blast, the blast. It may seem
     explained by another shot, but only by one that fewer sensors heard: a bullet passes some of them.
     """
+    order = np.argsort(window.t, kind="stable")
+    moments, longest_s = window.t[order], window.array.longest_delay_s(SLOWEST_SHARE * window.speed_m_s, math.inf)
     for shot in found:
         theta = window.theta_of(shot)
-        flight_s = alone(window, theta).delay[window.owner]
-        lead_s = np.abs(theta[2] / REFERENCE_SPEED_M_S + flight_s - window.t)
-        near = lead_s < flight_s * (1.0 - window.speed_m_s / FASTEST_M_S) + GATE * window.sigma_s
+        place = alone(window, theta)
+        t0, most_s = theta[2] / REFERENCE_SPEED_M_S, 2.0 * place.delay.max() + GATE * window.sigma_s
+        near = order[np.searchsorted(moments, t0 - most_s) : np.searchsorted(moments, t0 + most_s)]
+        flight_s = place.delay[window.owner[near]]
+        lead_s = np.abs(t0 + flight_s - window.t[near])
+        near = near[lead_s < flight_s * (1.0 - window.speed_m_s / FASTEST_M_S) + GATE * window.sigma_s]
         if np.unique(window.owner[near]).size < FEWEST_CRACKS:
             continue
-        heard = CRACK_SHARE * len(shot.members)
-        near &= ~window.picks_of([shot, *(other for other in found if len(other.members) >= heard)])
+        heard, along_s = CRACK_SHARE * len(shot.members), 2.0 * (most_s + longest_s)
+        others = (one for one in found if abs(one.origin_s - shot.origin_s) < along_s and len(one.members) >= heard)
+        near = near[~window.picks_of([shot, *others])[near]]
         if np.unique(window.owner[near]).size >= FEWEST_CRACKS:
             return True
     return False
@@ -148,13 +162,18 @@ def _may_have_cracked(found: list[Found], window: Window) -> bool:
 def _in_steps(window: Window, decided: Sequence[Found], steps: Sequence[_Step]) -> tuple[list[Found], Window]:
     """Find shots, those that are certain first."""
     shots = list(decided)
+    if _automatic(shots):
+        window = replace(window, doubt_nats=BESIDE_BURST_NATS)
     for search in steps:
         if (~window.taken).sum() < window.fewest:
             break
         more, window = search(window, shots)
         shots += more
+        if not more and search is _competing:
+            break  # nor would it find anything a second time
         if more:
-            window = replace(window, doubt_nats=BESIDE_BURST_NATS if search is find_bursts else 0.0)
+            beside = search is find_bursts or _automatic(decided)
+            window = replace(window, doubt_nats=BESIDE_BURST_NATS if beside else 0.0)
     return shots[len(decided) :], window
 
 
@@ -174,10 +193,12 @@ def _reconsidered(
         places = [place for burst in bursts if (place := pool(now, now.theta_of(burst[0]), burst)) is not None]
         if thetas is None:
             settled = [shot for burst in bursts if len(burst) >= BURST_SHOTS for shot in burst]
-            thetas, _, scores, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
-            thetas = thetas[scores > LEAST_NATS]
-        cost = now.cost_nats(1) - _crowd_nats(now, found)
-        places += [alone(now, theta, cost) for theta in thetas]
+            thetas, members, scores, _ = _proposals(replace(now, taken=now.picks_of([*decided, *settled])))
+            worth = scores > LEAST_NATS
+            thetas, members, scores = thetas[worth], members[worth], scores[worth]
+        doubt = BESIDE_BURST_NATS if _automatic([*decided, *found]) else 0.0
+        costs = _lone_costs(replace(now, doubt_nats=doubt), thetas, members, scores) - _crowd_nats(now, found)
+        places += [alone(now, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
         found, _ = choose(now, places, decided, share=True)
         explained = sum(len(shot.members) for shot in found)
         if explained <= MORE * count:
@@ -186,12 +207,17 @@ def _reconsidered(
     return found
 
 
-def _bursts(found: list[Found]) -> list[list[Found]]:
+def _bursts(found: Sequence[Found]) -> list[list[Found]]:
     """Put together the shots of each place that fired more than once."""
     by_place: dict[tuple[float, float, float], list[Found]] = {}
     for shot in found:
         by_place.setdefault(shot.place_m, []).append(shot)
     return [burst for burst in by_place.values() if len(burst) > 1]
+
+
+def _automatic(shots: Sequence[Found]) -> bool:
+    """Say whether some place fired often."""
+    return any(len(burst) >= BURST_SHOTS for burst in _bursts(shots))
 
 
 def _crowd_nats(window: Window, found: list[Found]) -> float:
@@ -258,7 +284,8 @@ def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
 
 def _clear(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
     """Take, in order of time, the shots that nearly every sensor heard: there is nothing to weigh."""
-    return _taken_clear(window, _proposals(window, window.cost_nats(1) + CLEAR_NATS))
+    enough = window.cost_nats(1) + CLEAR_NATS
+    return _taken_clear(window, _proposals(window, enough, enough))
 
 
 def _taken_clear(window: Window, proposals: _Proposals) -> tuple[list[Found], Window]:
@@ -270,7 +297,7 @@ def _taken_clear(window: Window, proposals: _Proposals) -> tuple[list[Found], Wi
     ]
     # Rounds of a burst may have lent each other picks, all alike: those are weighed with their neighbours.
     single = [shot for shot, burst in zip(found, _beside(found, BESIDE_M, BESIDE_S), strict=True) if not burst]
-    return single, window.explained(window.taken | window.picks_of(single))
+    return single, window.explained(window.taken | window.picks_of(single)) if single else window
 
 
 def _beside(shots: list[Found], apart_m: float, apart_s: float = math.inf) -> Bools:
@@ -331,22 +358,17 @@ def _echo_rate(window: Window, used: Bools, prior: float = 0.0) -> float:
 
     A city's rate counts as much as some arrivals heard here.
     """
-    after = before = 0
-    for first, past in pairwise(window.start):
-        blast = used[first:past] & (window.wave[first:past] != SHOCK)
-        own, rest = window.t[first:past][blast], window.t[first:past][~used[first:past]]
-        after += int((np.searchsorted(rest, own + ECHO_SPAN_S) - np.searchsorted(rest, own)).sum())
-        before += int((np.searchsorted(rest, own) - np.searchsorted(rest, own - ECHO_SPAN_S)).sum())
-    return (max(after - before, 0) + prior * ECHO_RATE) / max(int(used.sum()) + prior, 1.0)
+    surplus = _select.count_after(window.start, window.t, used & (window.wave != SHOCK), ~used, ECHO_SPAN_S)
+    return (max(surplus, 0) + prior * ECHO_RATE) / max(int(used.sum()) + prior, 1.0)
 
 
 def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
     """Propose places: each pick's best shot alone, and places that several of these agree on, with all their shots."""
-    thetas, _, scores, _ = proposals
+    thetas, members, scores, _ = proposals
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     thetas = thetas[order]
-    cost = window.cost_nats(1)
-    places = [alone(window, theta, cost) for theta in thetas]
+    costs = _lone_costs(window, thetas, members[order], scores[order])
+    places = [alone(window, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
     apart_m = _apart_m(window)
     grouped = np.zeros(len(thetas), dtype=np.bool_)
     for i, theta in enumerate(thetas):
@@ -360,13 +382,75 @@ def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
     return places
 
 
+def _lone_costs(window: Window, thetas: Floats, members: Ints, scores: Floats) -> Floats:
+    """Say what each of some proposed shots must bring: the more exactly it is told, the more others there could be."""
+    costs = window.cost_nats(1) + _exact_nats(window, thetas, members)
+    return np.asarray(costs - _follow_nats(window, thetas, scores - costs))
+
+
+def _exact_nats(window: Window, thetas: Floats, members: Ints) -> Floats:
+    """Say how much more a shot must bring than one known to an arrival's error in place and time.
+
+    A place fitted to many arrivals, in an air fitted along with it, is one of many that could have been fitted: what
+    counts is the likelihood averaged over all there may be, not the highest (Laplace's approximation).
+    """
+    out = np.empty(len(thetas))
+    positions = np.column_stack(window.array.columns_m)
+    prior = np.diag(window.precision)
+    unit = window.sigma_s**-2 * np.diag([window.speed_m_s**-2] * 2 + [REFERENCE_SPEED_M_S**-2])
+    free = np.log(window.precision[3:]).sum() + np.linalg.slogdet(unit)[1]
+    for i, (theta, own) in enumerate(zip(thetas, members, strict=True)):
+        heard = own >= 0
+        away = positions[heard] - theta[[0, 1, 3]]
+        far = np.linalg.norm(away, axis=1)
+        c = theta[4]
+        rows = np.column_stack([
+            -away[:, :2] / far[:, None] / c, np.full(len(far), 1.0 / REFERENCE_SPEED_M_S), -away[:, 2] / far / c,
+            -far / c**2, -away[:, :2] / c**2,
+        ])  # fmt: skip
+        rows /= np.hypot(window.s[own[heard]], window.path_s)[:, None]
+        off = (theta - window.mean_at(theta))[3:]
+        told = np.linalg.slogdet(rows.T @ rows + prior)[1]
+        out[i] = 0.5 * (told - free) + 0.5 * (window.precision[3:] * off**2).sum()
+    return out
+
+
+def _follow_nats(window: Window, thetas: Floats, surplus: Floats) -> Floats:
+    """Say how much less a shot need bring where others were fired near by, shortly before or after.
+
+    A shooter who walks fires from a new place each time, but from one near the last: a place is paid for by what lies
+    within reach. How many of those within reach were fired by the same shooter, and are not there by chance, is told
+    by how many more there are than of shots fired anywhere.
+    """
+    good = surplus > 0.0
+    sure = thetas[good]
+    gap_s = np.abs(thetas[:, None, 2] - sure[None, :, 2]) / REFERENCE_SPEED_M_S
+    apart_m = np.hypot(thetas[:, None, 0] - sure[:, 0], thetas[:, None, 1] - sure[:, 1])
+    reach_m = _apart_m(window) + FASTEST_SHOOTER_M_S * gap_s
+    along = (gap_s > FASTEST_S) & (gap_s < BURST_S)
+    near = along & (apart_m < reach_m)
+    share = (np.pi * reach_m**2 / window.area_m2).clip(max=1.0)
+    own = near[good].sum()
+    same = max(1.0 - float(share[good][along[good]].sum()) / own, 0.0) if own else 0.0
+    return np.asarray(np.log1p(same * (near / (2.0 * share)).sum(axis=1)))
+
+
 def _apart_m(window: Window) -> float:
     """Say how far apart shots from one place may seem."""
     return max(POOL_M, POOL_PATHS * window.path_s * window.speed_m_s)
 
 
-def _proposals(window: Window, clear_nats: float = math.inf) -> _Proposals:
-    """Propose the best shot first heard at each pick; those that are clear take their picks."""
+def _proposals(window: Window, clear_nats: float = math.inf, least_nats: float = LEAST_NATS) -> _Proposals:
+    """Propose the best shot first heard at each pick, if it may bring enough; those that are clear take their picks."""
+    if clear_nats == math.inf:
+        if "proposals" not in window.memory:
+            window.memory["proposals"] = _proposed_anew(window, clear_nats, least_nats)
+        known: _Proposals = window.memory["proposals"]
+        return known
+    return _proposed_anew(window, clear_nats, least_nats)
+
+
+def _proposed_anew(window: Window, clear_nats: float, least_nats: float) -> _Proposals:
     anchors = np.argsort(window.t, kind="stable").astype(np.int64)
     count, m = len(anchors), len(window.array.near)
     thetas, members, scores = np.empty((count, 7)), np.empty((count, m), np.int64), np.empty(count)
@@ -375,8 +459,8 @@ def _proposals(window: Window, clear_nats: float = math.inf) -> _Proposals:
     _search.propose(
         anchors, *window.array.columns_m, *window.hearing, window.array.near, window.array.near_height_m, window.start,
         window.owner, window.t, window.s, window.weight, used, window.horizon_s, window.path_s, window.mean,
-        window.precision, window.max_range_m, TRIPLES, window.fewest, longest_s, clear_nats, thetas, members, scores,
-        clear,
+        window.precision, window.max_range_m, TRIPLES, window.fewest, longest_s, clear_nats, least_nats, thetas,
+        members, scores, clear,
     )  # fmt: skip
     return thetas, members, scores, clear
 

@@ -90,7 +90,7 @@ def find_rifles(window: Window, thetas: Floats) -> tuple[list[Found], Window]:
         The shots, with the picks of their N-waves, and the window with all of these explained.
     """
     used = window.taken & (window.wave != _shock.SHOCK)
-    likely = _distinct(thetas, window)[:CANDIDATES]
+    likely = _distinct(thetas, window, CANDIDATES)
     likely = _distinct([*likely, *(late for theta in likely[:LATEST] for late in _latest(window, theta))], window)
     cost = window.cost_nats(1) + BULLET_NATS
     found: list[Found] = []
@@ -128,11 +128,13 @@ def _latest(window: Window, theta: Floats) -> list[Floats]:
     return [np.array([*place, solution.air.sound_speed_m_s, solution.air.east_m_s, solution.air.north_m_s])]
 
 
-def _distinct(thetas: Sequence[Floats] | Floats, window: Window) -> list[Floats]:
-    """Leave out proposals that are nearly another."""
+def _distinct(thetas: Sequence[Floats] | Floats, window: Window, most: int = 2 * CANDIDATES) -> list[Floats]:
+    """Leave out proposals that are nearly another, and those after the first so many."""
     kept: list[Floats] = []
     apart_m = window.speed_m_s * window.sigma_s
     for theta in thetas:
+        if len(kept) == most:
+            break
         if all(np.abs(theta[:3] - other[:3]).max() > apart_m for other in kept):
             kept.append(theta)
     return kept

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -109,6 +109,17 @@ class Window:
     reached_m: Floats = field(default_factory=lambda: np.empty((0, 2)))
 
     @cached_property
+    def memory(self) -> dict[str, Any]:
+        """What was worked out of this very window, and need not be again.
+
+        Returns
+        -------
+        dict of str to any
+            Results by name, empty to begin with.
+        """
+        return {}
+
+    @cached_property
     def pick_s(self) -> float:
         """Standard deviation of a pick here [s].
 
@@ -151,6 +162,18 @@ class Window:
             Distance.
         """
         return 1.0 + 3.0 * self.speed_m_s * self.pick_s
+
+    @property
+    def area_m2(self) -> float:
+        """Where shots are asked for: among the sensors and around them [m2].
+
+        Returns
+        -------
+        float
+            Area.
+        """
+        x_m, y_m = np.ptp(self.array.positions_m[:, :2], axis=0) + 2 * MARGIN_M
+        return float(x_m * y_m)
 
     @cached_property
     def hearing(self) -> tuple[Floats, Floats, float]:
@@ -222,9 +245,8 @@ class Window:
         float
             What each must bring [nats].
         """
-        x_m, y_m = np.ptp(self.array.positions_m[:, :2], axis=0) + 2 * MARGIN_M
         resolution_m = self.speed_m_s * self.sigma_s
-        place = math.log(float(x_m * y_m) / (2 * math.pi * resolution_m**2))
+        place = math.log(self.area_m2 / (2 * math.pi * resolution_m**2))
         moment = math.log(BURST_S / (ORIGIN_SIGMAS * self.sigma_s * shots))
         return moment + (max(place, 0.0) + self.doubt_nats) / shots
 
@@ -423,10 +445,5 @@ def open_window(
 def _density(t: Floats, start: Ints, count: Floats) -> Floats:
     """Count how many other picks a second there are around each at its sensor, each pick for so much."""
     density = np.empty(len(t))
-    for first, past in pairwise(start):
-        own, mass = t[first:past], count[first:past]
-        total = np.concatenate([[0.0], np.cumsum(mass)])
-        low, high = (np.searchsorted(own, own + side * DENSITY_WINDOW_S / 2) for side in (-1, 1))
-        others = np.maximum(total[high] - total[low] - mass, 0.0)
-        density[first:past] = (others + DENSITY_FLOOR_COUNT) / DENSITY_WINDOW_S
+    _select.density(start, t, count, DENSITY_WINDOW_S, DENSITY_FLOOR_COUNT, density)
     return density

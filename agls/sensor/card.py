@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from agls.messages import NS_PER_S, Block
 from agls.sensor.clock import FittedClock
+from agls.sensor.health import CLIPPED, LEAST_CLIPPED, is_still
 from agls.sensor.pulses import PulseFinder
 from agls.sensor.system_time import Sync
 
@@ -26,7 +27,6 @@ STILL_S = 2.0  # of one and the same value: no microphone is so quiet. Longer th
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 4.0
 TURN_S = 0.25  # how often a node without a card turns its loop
 SYNC_S = 1.0
-CLIPPED = 0.985
 
 
 class Delivered(Protocol):
@@ -107,6 +107,18 @@ class CardSource:
         self._opened_count = 0
         self._pause_s = FIRST_PAUSE_S
         self._done: Counter[str] = Counter()
+        self._trouble = "no card was opened yet"
+
+    @property
+    def trouble(self) -> str:
+        """Say why nothing is heard.
+
+        Returns
+        -------
+        str
+            For a person; empty while something is.
+        """
+        return self._trouble
 
     @property
     def counts(self) -> Counter[str]:
@@ -132,8 +144,9 @@ class CardSource:
         while not self._closed.is_set():
             try:
                 stream = self._open_card()
-            except OSError:
+            except OSError as error:
                 self._done["card.absent"] += 1
+                self._trouble = str(error)
             else:
                 self._done["card.reopened"] += self._opened_count > 0
                 self._opened_count += 1
@@ -170,10 +183,14 @@ class CardSource:
                     self.clock.tell(stream.sync())
                 if self._watch_still and watch.still_s > STILL_S:
                     self._done["card.silent" if watch.value == 0 else "card.stuck"] += 1
+                    self._trouble = (
+                        "it gives nothing but zeros" if watch.value == 0 else "it gives one and the same value"
+                    )
                     return
                 if watch.heard:
-                    self._pause_s = FIRST_PAUSE_S
+                    self._pause_s, self._trouble = FIRST_PAUSE_S, ""
             self._done["card.gone"] += 1
+            self._trouble = "it gives no samples any more"
         finally:
             if isinstance(callbacks, Generator):
                 callbacks.close()
@@ -191,8 +208,10 @@ class CardSource:
         self._index += len(frames)
         sound = np.ascontiguousarray(frames[:, self._sound_column])
         watch.feed(sound, callback.monotonic_ns)
-        self._done["card.clipped"] += watch.peak >= CLIPPED
-        self._done["card.bad_stamp"] += watch.is_bad_stamp(callback.adc_s)
+        if watch.is_clipped:
+            self._done["card.clipped"] += 1
+        if watch.is_bad_stamp(callback.adc_s):
+            self._done["card.bad_stamp"] += 1
         self.clock.feed(self._index, callback.monotonic_ns, callback.wall_ns)
         if self._pulses:
             for index, sigma_frames in self._pulses.feed(frames[:, self._pulse_column], first):
@@ -207,17 +226,17 @@ class _Watch:
     """Whether an open card hears anything, and stamps it."""
 
     def __init__(self) -> None:
-        self.still_s, self.value, self.peak = 0.0, float("nan"), 0.0
-        self.heard = False
+        self.still_s, self.value = 0.0, float("nan")
+        self.heard = self.is_clipped = False
         self._since_ns = 0
         self._adc_s = 0.0
 
     def feed(self, sound: NDArray[np.float32], monotonic_ns: int) -> None:
-        least, most = float(sound.min()), float(sound.max())
-        self.peak = max(-least, most)
-        if least != most or most != self.value:
+        self.heard = not is_still(sound)
+        self.is_clipped = float(np.dot(sound, sound)) >= LEAST_CLIPPED and float(np.abs(sound).max()) >= CLIPPED
+        if self.heard or sound[-1] != self.value:
             self._since_ns = monotonic_ns
-        self.value, self.heard = float(sound[-1]), least != most
+        self.value = float(sound[-1])
         self.still_s = (monotonic_ns - self._since_ns) / NS_PER_S
 
     def is_bad_stamp(self, adc_s: float) -> bool:

@@ -11,18 +11,21 @@ import math
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, get_args
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from agls.messages import NS_PER_S, Block, Sign
 
 SILENCE = 1e-12  # mean square below which a level would mean nothing: -120 dB re full scale
 CLIPPED = 0.985  # an 8-bit recording's full scale is 127/128
+LEAST_CLIPPED = 0.999 * CLIPPED**2  # sum of squares without which no sample can be at full scale
+BLOCKS_COUNT = 30_000  # ten minutes: while the broker is away no heartbeat takes what was heard
 DEAF_NS = 1_750_000_000  # told within 2 s, in turns of a quarter of a second
 QUARTER_NS = 900 * NS_PER_S
 DAY_COUNT, ENOUGH_COUNT = 96, 48  # quarters of an hour that a day has, and that are needed to know one
@@ -121,6 +124,22 @@ def _free(folder: str) -> int | None:
         return None
 
 
+def is_still(samples: NDArray[np.float32]) -> bool:
+    """Say whether samples are all the same.
+
+    Parameters
+    ----------
+    samples : numpy.ndarray, shape (frames,), float32
+        One at least.
+
+    Returns
+    -------
+    bool
+        Whether they are; of sound the first and the last say at once that they are not.
+    """
+    return bool(samples[0] == samples[-1] and samples.min() == samples.max())
+
+
 class Hearing:
     """What came in at the microphone between two heartbeats.
 
@@ -139,7 +158,7 @@ class Hearing:
 
     def __init__(self, full_scale_db_spl: float, now_ns: int = 0) -> None:
         self._full_scale_db_spl = full_scale_db_spl
-        self._mean_squares: list[float] = []
+        self._mean_squares: deque[float] = deque(maxlen=BLOCKS_COUNT)
         self._frames = self._clipped = 0
         self._last = (self._db(0.0), self._db(0.0), 0.0)
         self._live_ns = now_ns  # when something was last heard that was not constant
@@ -159,12 +178,12 @@ class Hearing:
         self.overflow_count += block.lost
         if not block.samples.size:
             return
-        self._mean_squares.append(float(np.mean(np.square(block.samples, dtype=np.float64))))
+        energy = float(np.dot(block.samples, block.samples))
+        self._mean_squares.append(energy / block.samples.size)
         self._frames += block.samples.size
-        least, most = float(block.samples.min()), float(block.samples.max())
-        if max(-least, most) >= CLIPPED:
+        if energy >= LEAST_CLIPPED:
             self._clipped += int(np.count_nonzero(np.abs(block.samples) >= CLIPPED))
-        if least != most or most != self._value:
+        if block.samples[-1] != self._value or not is_still(block.samples):
             self._live_ns = now_ns
         self._value = float(block.samples[-1])
 
@@ -281,10 +300,12 @@ class Standing:
     ----------
     known : str, optional
         What `text` said before a restart.
+    surveyed : tuple of float, optional
+        Latitude and longitude where it was surveyed to stand [deg]; that is known from the start.
     """
 
-    def __init__(self, known: str = "") -> None:
-        place = _numbers(known)
+    def __init__(self, known: str = "", surveyed: tuple[float, float] | None = None) -> None:
+        place = surveyed or _numbers(known)
         self._home: tuple[float, float] | None = (place[0], place[1]) if len(place) == 2 else None
         self._fixes: deque[Fix] = deque(maxlen=FIX_COUNT)
 
@@ -329,11 +350,8 @@ class Standing:
         """
         if not self._home or len(self._fixes) < FIX_COUNT:
             return False
-        here, sigma_m = self._middle(), max(fix.sigma_m for fix in self._fixes)
-        north_m = math.radians(here[0] - self._home[0]) * EARTH_M
-        turn_deg = (here[1] - self._home[1] + 180) % 360 - 180
-        east_m = math.radians(turn_deg) * EARTH_M * math.cos(math.radians(self._home[0]))
-        return math.hypot(north_m, east_m) > max(MOVED_M, MOVED_SIGMAS * sigma_m)
+        sigma_m = max(fix.sigma_m for fix in self._fixes)
+        return distance_m(Fix(*self._middle(), sigma_m), *self._home) > max(MOVED_M, MOVED_SIGMAS * sigma_m)
 
     def _middle(self) -> tuple[float, float]:
         """Give the median of the last fixes: one that jumped moves nothing."""
@@ -342,6 +360,26 @@ class Standing:
         latitudes_deg = sorted(fix.latitude_deg for fix in self._fixes)
         middle = len(self._fixes) // 2
         return latitudes_deg[middle], first_deg + turns_deg[middle]
+
+
+def distance_m(fix: Fix, latitude_deg: float, longitude_deg: float) -> float:
+    """Say how far a fix is from a place, level.
+
+    Parameters
+    ----------
+    fix : Fix
+        The fix.
+    latitude_deg, longitude_deg : float
+        The place, WGS 84.
+
+    Returns
+    -------
+    float
+        Metres.
+    """
+    north_m = math.radians(fix.latitude_deg - latitude_deg) * EARTH_M
+    turn_deg = (fix.longitude_deg - longitude_deg + 180) % 360 - 180
+    return math.hypot(north_m, math.radians(turn_deg) * EARTH_M * math.cos(math.radians(latitude_deg)))
 
 
 def _numbers(text: str) -> list[float]:
@@ -382,6 +420,8 @@ class Health:
         The time, of a clock that only goes forward.
     microphone : str, optional
         Which one; another has other levels.
+    surveyed : tuple of float, optional
+        Latitude and longitude where the node was surveyed to stand [deg].
     """
 
     def __init__(
@@ -392,20 +432,23 @@ class Health:
         remember: Callable[[str, str], None],
         now_ns: int,
         microphone: str = "",
+        surveyed: tuple[float, float] | None = None,
     ) -> None:
         self.hearing = Hearing(full_scale_db_spl, now_ns)
         self._sense, self._remember = sense, remember
         self._levels_name = f"levels of {microphone or 'the microphone'} at {full_scale_db_spl:g} dB"
         self._levels = DayLevels(recall(self._levels_name))
-        self._standing = Standing(recall("standing"))
+        self._standing = Standing(recall("standing"), surveyed)
 
-    def beat(self, now_ns: int) -> Account:
+    def beat(self, now_ns: int, known: Collection[Sign] = ()) -> Account:
         """Say how the node is, as fields of a `Heartbeat`.
 
         Parameters
         ----------
         now_ns : int
             The time.
+        known : collection of Sign, optional
+            What others have noticed.
 
         Returns
         -------
@@ -436,5 +479,5 @@ class Health:
             pps_age_s=machine.pps_age_s,
             temperature_c=machine.temperature_c,
             disk_free_bytes=free_bytes,
-            signs=tuple(name for name, stands in signs.items() if stands),
+            signs=tuple(name for name in get_args(Sign) if signs.get(name) or name in known),
         )

@@ -1,26 +1,26 @@
-"""Onsets: when an impulsive sound arrived, to a fraction of a sample, and how well that is known.
+"""Onsets: when impulsive sounds arrive in a stream, to a fraction of a sample, and how well that is known.
 
-Three steps, all on the same band-passed signal y (causal, so that nothing rings before its cause):
+All on the same band-passed signal y (causal, so that nothing rings before its cause):
 
 1. *Rise.* In frames of half a millisecond, the energy of the next 2 ms over that of the 20 ms before. A steady noise,
    however loud, does not rise; an echo or the next round of automatic fire does, over the tail of the one before.
-2. *Coarse.* Around the steepest rise, the sample where the energy ratio times the amplitude is largest (the modified
-   energy ratio): robust, but only to about a millisecond.
-3. *Fine.* From there back to where y first left the noise: the crossing of a threshold, interpolated between samples.
-   The leading edge alone decides, so a clipped peak or the bounce off the ground a millisecond later changes nothing.
+2. *Pick.* Where around the steepest rise the sound first left the noise (`agls.sensor.pick`).
+3. *Wave.* What its front looks like (`agls.sensor.wave`).
 
 The stream is worked in chunks that start at fixed indices whatever blocks it arrives in, so that the same audio gives
 the same onsets, bit for bit.
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agls.config import OnsetDetection
-from agls.messages import Block, Onset
+from agls.messages import Block, Onset, Wave
+from agls.sensor.pick import QUIETEST, SILENCE, Pick, pick
+from agls.sensor.wave import BEFORE_S, draw_fronts, judge_wave
 
 Samples = NDArray[np.float32]
 
@@ -32,34 +32,26 @@ FILTER_S = 0.012
 RISE_AFTER_S, RISE_BEFORE_S = 0.002, 0.020
 MIN_RISE_DB = 6.0
 NOISE_BEFORE_S = 0.030
-# 1,200 rounds a minute are 50 ms apart; within the gap only a sound much stronger than the last counts as another.
-MIN_GAP_S = 0.040
-LOUDER_DB = 10.0
+# 1,200 rounds a minute are 50 ms apart; within the gap only a sound much stronger than the last counts as another, for
+# a street scatters each for some tens of milliseconds. But an echo hides no round: where the last was weaker than one
+# that went before, what is about as loud as that one counts.
+MIN_GAP_S, ECHO_S = 0.040, 0.1
+LOUDER_DB, LIKE_DB = 10.0, -3.0
 SEARCH_BEFORE_S, SEARCH_AFTER_S = 0.004, 0.004
 PEAK_AFTER_S = 0.005
 LOOK_AHEAD_S = SEARCH_AFTER_S + RISE_AFTER_S + PEAK_AFTER_S + 2 * FRAME_S
 # Before so much of a stream has been heard there is no noise to compare with: the filter still fills, then 30 ms.
 DEAF_S = FILTER_S + NOISE_BEFORE_S + SEARCH_BEFORE_S
-QUIET_S = 0.0007
-THRESHOLD_SIGMAS = 4.5
-THRESHOLD_PEAK_SHARE = 0.2
 SNIPPET_BEFORE_S, SNIPPET_AFTER_S = 0.050, 0.450
 # A second-order Butterworth low-pass delays by sqrt(2) over its angular corner frequency.
 LOW_PASS_DELAY_S = 2**0.5 / (2 * np.pi * BAND_HZ[1])
-# What is left of the lateness: how an edge seems to rise, from simulated pulses of 80 to 500 m (as below).
-EDGE_S, EDGE_SAMPLES = 6e-5, 1.0
-START_S, START_SAMPLES = 3e-5, 0.4
-# Standard deviation of a pick, calibrated against simulated pulses (tests/sensor/test_onset.py).
-SIGMA_FLOOR_S, SIGMA_SAMPLES, SIGMA_AT_0_DB_S = 8e-6, 0.14, 1e-4
-# Near the weakest sounds reported some picks are lost to the noise altogether.
-SIGMA_LOST_S, LOST_SNR_DB, LOST_DECADE_DB = 5e-4, 11.0, 2.5
 # An 8-bit recording's full scale is 127/128.
 CLIP_LEVEL = 0.985
-# Half a step of 24 bits: what a silent file is taken to hold.
-QUIETEST = 6e-8
+# Half of what a cut front shows is less than half of the front. Where air dulled it over 80 to 500 m and 3 to 20 dB of
+# it are cut off, that is so much too early (bench/picks.py).
+CUT_EARLY_S, CUT_SIGMA_S = 4.5e-5, 3e-5
 # A sound out of digital silence that has not faded to this share of its amplitude is a stream that starts.
 FADED_SHARE = 0.3
-SILENCE = 1e-12
 
 
 def band_filter(rate_hz: float) -> NDArray[np.float64]:
@@ -194,37 +186,7 @@ class Tape:
         return self._store[max(0, start + offset) : max(0, stop + offset)]
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """Where a sound left the noise, before it is known whether it counts.
-
-    Attributes
-    ----------
-    index : float
-        Sample index of the first arrival.
-    peak : float
-        Largest band-passed amplitude within 5 ms, full scale 1.
-    noise : float
-        Root mean square of the band-passed signal in the 30 ms before.
-    """
-
-    index: float
-    peak: float
-    noise: float
-
-    @property
-    def snr_db(self) -> float:
-        """Compare the peak with the noise.
-
-        Returns
-        -------
-        float
-            Peak over noise [dB].
-        """
-        return 20 * float(np.log10(max(self.peak, SILENCE) / max(self.noise, SILENCE)))
-
-
-def pick(band: Tape, rise: int, rate_hz: float) -> Pick:
+def pick_near(band: Tape, rise: int, rate_hz: float) -> Pick:
     """Find the first arrival near a rise of energy.
 
     Parameters
@@ -239,86 +201,19 @@ def pick(band: Tape, rise: int, rate_hz: float) -> Pick:
     Returns
     -------
     Pick
-        The arrival, the peak it leads to and the noise it leaves.
+        The arrival, less the filter's delay.
     """
     start = max(0, rise - round(SEARCH_BEFORE_S * rate_hz))
-    size = np.abs(band.between(start, rise + round(PEAK_AFTER_S * rate_hz)).astype(np.float64))
+    near = band.between(start, rise + round(PEAK_AFTER_S * rate_hz)).astype(np.float64)
     before = band.between(max(0, start - round(NOISE_BEFORE_S * rate_hz)), start).astype(np.float64)
-    noise = max(float(np.sqrt(np.mean(before**2))) if before.size else 0.0, QUIETEST)
-    last = _coarse(size, round(RISE_AFTER_S * rate_hz), noise)
-    peak = float(size.max())
-    threshold = min(max(THRESHOLD_SIGMAS * noise, THRESHOLD_PEAK_SHARE * peak), 0.5 * peak)
-    crossed = start + _crossing(size, threshold, last, round(QUIET_S * rate_hz))
-    return Pick(crossed - lateness_s(threshold / peak, rate_hz) * rate_hz, peak, noise)
-
-
-def lateness_s(share: float, rate_hz: float) -> float:
-    """Say how late the crossing of a threshold is: the filter's delay and the time the edge takes to rise.
-
-    Parameters
-    ----------
-    share : float
-        Threshold over peak.
-    rate_hz : float
-        Sampling rate.
-
-    Returns
-    -------
-    float
-        Mean over simulated pulses, about zero where the threshold is a fifth of the peak [s].
-    """
+    found = pick(near, before, rate_hz)
     delay_s = LOW_PASS_DELAY_S if _has_low_pass(rate_hz) else 0.0
-    edge_s = EDGE_S + EDGE_SAMPLES / rate_hz
-    return delay_s + edge_s * (share - THRESHOLD_PEAK_SHARE) - START_S - START_SAMPLES / rate_hz
+    return replace(found, index=start + found.index - delay_s * rate_hz)
 
 
 def _has_low_pass(rate_hz: float) -> bool:
     """Whether the rate leaves room for the upper corner of the band."""
     return BAND_HZ[1] < 0.4 * rate_hz
-
-
-def _coarse(size: NDArray[np.float64], span: int, noise: float) -> int:
-    """Find the sample where energy ratio times amplitude is largest (modified energy ratio)."""
-    total = np.concatenate(([0.0], np.cumsum(size**2)))
-    here = np.arange(size.size)
-    after = total[np.minimum(here + span, size.size)] - total[here]
-    lead = total[here] - total[np.maximum(here - span, 0)] + np.maximum(span - here, 0) * noise**2
-    return int(np.argmax(after / (lead + span * 1e-3 * noise**2) * size))
-
-
-def _crossing(size: NDArray[np.float64], threshold: float, last: int, quiet: int) -> float:
-    """Go back from a sample over all that is loud without a pause, and interpolate where it rose over the threshold."""
-    loud = np.flatnonzero(size >= threshold)
-    if not loud.size:
-        return float(last)
-    place = int(np.searchsorted(loud, last, side="right"))
-    reached = loud[: max(place, 1)]
-    pauses = np.flatnonzero(np.diff(reached) > quiet)
-    first = int(reached[pauses[-1] + 1] if pauses.size else reached[0])
-    if first == 0:
-        return 0.0
-    below, above = size[first - 1], size[first]
-    return first - 1 + float((threshold - below) / max(above - below, SILENCE))
-
-
-def picking_sigma_s(snr_db: float, rate_hz: float) -> float:
-    """Say how far a pick may be off, one standard deviation.
-
-    Parameters
-    ----------
-    snr_db : float
-        Peak over noise [dB].
-    rate_hz : float
-        Sampling rate.
-
-    Returns
-    -------
-    float
-        Standard deviation [s].
-    """
-    slope_s = SIGMA_AT_0_DB_S * 10 ** (-snr_db / 20)
-    lost_s = SIGMA_LOST_S * 10 ** ((LOST_SNR_DB - max(snr_db, LOST_SNR_DB)) / LOST_DECADE_DB)
-    return float(np.sqrt(SIGMA_FLOOR_S**2 + (SIGMA_SAMPLES / rate_hz) ** 2 + slope_s**2 + lost_s**2))
 
 
 class OnsetDetector:
@@ -369,6 +264,16 @@ class OnsetDetector:
         self._expected = block.first_index + block.samples.size
         return out + stream.feed(block.samples)
 
+    def early(self) -> list[Onset]:
+        """Hand over what was found but still waits for its snippet, each once; `feed` hands it over again.
+
+        Returns
+        -------
+        list of Onset
+            In order of time, with the little of their snippets that was heard so far.
+        """
+        return self._stream.early() if self._stream is not None else []
+
     def finish(self) -> list[Onset]:
         """Decide what still waits for samples; a block fed afterwards begins a new stream.
 
@@ -383,12 +288,18 @@ class OnsetDetector:
 
 def _begins_from_nothing(onset: Onset) -> bool:
     """Whether a dead signal came to life, which is no arrival: constant before, and no decay after."""
-    whole, span = int(onset.snippet_onset), round(0.05 * onset.sample_rate_hz)
-    before = onset.snippet[max(0, whole - span) : max(0, whole - span // 10)]
-    if not before.size or np.ptp(before) > 0:
+    if not _is_from_nothing(onset):
         return False
+    whole, span = int(onset.snippet_onset), round(0.05 * onset.sample_rate_hz)
     first, last = onset.snippet[whole : whole + span], onset.snippet[whole + span :][-4 * span :]
     return bool(last.size > span and np.std(last) > FADED_SHARE * np.std(first))
+
+
+def _is_from_nothing(onset: Onset) -> bool:
+    """Whether the signal was dead before: constant."""
+    whole, span = int(onset.snippet_onset), round(0.05 * onset.sample_rate_hz)
+    before = onset.snippet[max(0, whole - span) : max(0, whole - span // 10)]
+    return bool(before.size and np.ptp(before) == 0)
 
 
 class _Stream:
@@ -404,16 +315,19 @@ class _Stream:
         self._counts = counts
         self._frame = max(1, round(rate_hz * FRAME_S))
         self._chunk = self._frame * CHUNK_FRAMES
-        self._filter = OverlapSave(band_filter(rate_hz), self._chunk)
+        taps = band_filter(rate_hz)
+        self._filter = OverlapSave(taps, self._chunk)
+        self._fronts = draw_fronts(rate_hz, taps.tobytes())
         reach = self._samples(SNIPPET_BEFORE_S + SNIPPET_AFTER_S + NOISE_BEFORE_S) + 2 * self._chunk
         self._raw, self._band = Tape(reach), Tape(reach)
         self._energy = Tape(2 * CHUNK_FRAMES)
         self._pending: list[Samples] = []
         self._pending_frames = 0
         self._examined = 0
-        self._last = Pick(-np.inf, 0.0, 0.0)
+        self._heard: deque[Pick] = deque()
         self._found: deque[Pick] = deque()
         self._emitted: deque[float] = deque()
+        self._early_end = -np.inf  # index of the last that was handed over early
 
     def feed(self, samples: Samples) -> list[Onset]:
         """Take samples in; work off every chunk that is full."""
@@ -430,6 +344,13 @@ class _Stream:
             self._take(waiting[start : start + self._chunk])
             out += self._emit(self._raw.end)
         return out
+
+    def early(self) -> list[Onset]:
+        """Hand over those found since the last call; none that may turn out to begin from nothing."""
+        new = [found for found in self._found if found.index > self._early_end]
+        if new:
+            self._early_end = new[-1].index
+        return [onset for onset in (self._onset(found, self._raw.end) for found in new) if not _is_from_nothing(onset)]
 
     def finish(self) -> list[Onset]:
         """Work off what is left, as if the last sample went on for a while."""
@@ -487,15 +408,15 @@ class _Stream:
         if rise < self._samples(DEAF_S):
             self._counts["too_early"] += 1
             return
-        found = pick(self._band, rise, self.rate_hz)
-        gap_s = (found.index - self._last.index) / self.rate_hz
-        louder = found.peak >= self._last.peak * 10 ** (LOUDER_DB / 20)
-        if gap_s < (RISE_AFTER_S if louder else MIN_GAP_S):
+        found = pick_near(self._band, rise, self.rate_hz)
+        while self._heard and self._heard[0].index <= found.index - ECHO_S * self.rate_hz:
+            self._heard.popleft()
+        if self._heard and self._is_masked(found):
             return
         if found.snr_db < self._settings.min_snr_db:
             self._counts["below_snr"] += 1
             return
-        self._last = found
+        self._heard.append(found)
         while self._emitted and self._emitted[0] <= found.index - self.rate_hz:
             self._emitted.popleft()
         if len(self._emitted) >= self._settings.max_rate_per_s:
@@ -503,6 +424,16 @@ class _Stream:
             return
         self._emitted.append(found.index)
         self._found.append(found)
+
+    def _is_masked(self, found: Pick) -> bool:
+        """Whether a sound is lost in what the last one left behind."""
+        last = self._heard[-1]
+        gap_s = (found.index - last.index) / self.rate_hz
+        if not RISE_AFTER_S <= gap_s < MIN_GAP_S:
+            return gap_s < RISE_AFTER_S
+        like = max(one.peak for one in self._heard) * 10 ** (LIKE_DB / 20)
+        louder = last.peak * 10 ** (LOUDER_DB / 20)
+        return found.peak < (min(like, louder) if last.peak < like else louder)
 
     def _emit(self, end: int, *, last: bool = False) -> list[Onset]:
         """Hand over the onsets whose snippets are complete."""
@@ -522,14 +453,21 @@ class _Stream:
         snippet = self._raw.between(start, min(end, whole + self._samples(SNIPPET_AFTER_S))).copy()
         near = np.abs(self._raw.between(whole, min(end, whole + self._samples(PEAK_AFTER_S))))
         peak = float(near.max(initial=SILENCE))
+        clipped = peak >= CLIP_LEVEL
+        index = found.index + clipped * CUT_EARLY_S * self.rate_hz
         return Onset(
-            index=self._first_index + found.index,
-            sigma_s=picking_sigma_s(found.snr_db, self.rate_hz),
+            index=self._first_index + index,
+            sigma_s=float(np.hypot(found.sigma_s, clipped * CUT_SIGMA_S)),
             level_db=self._full_scale_db_spl + 20 * float(np.log10(max(peak, SILENCE))),
             snr_db=found.snr_db,
-            clipped=peak >= CLIP_LEVEL,
-            wave="unknown",
+            clipped=clipped,
+            wave=self._wave(found, end),
             snippet=snippet,
-            snippet_onset=found.index - start,
+            snippet_onset=index - start,
             sample_rate_hz=self.rate_hz,
         )
+
+    def _wave(self, found: Pick, end: int) -> Wave:
+        start = round(found.index - BEFORE_S * self.rate_hz)
+        front = self._band.between(start, min(end, start + self._fronts.blasts.shape[1]))
+        return judge_wave(front.astype(np.float64), self._fronts)

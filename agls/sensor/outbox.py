@@ -144,6 +144,17 @@ class Outbox:
         """
         return min(self._held.get(self.boot_id, ()), default=self.next_seq)
 
+    @property
+    def unwritten_count(self) -> int:
+        """Count what is held in memory alone, as the disk would not take it.
+
+        Returns
+        -------
+        int
+            Number of detections.
+        """
+        return len(self._unwritten)
+
     def earlier(self) -> list[tuple[str, int, int]]:
         """List the earlier names under which something is held.
 
@@ -167,7 +178,11 @@ class Outbox:
     # ---------------------------------------------------------------------------------------------------- coming in
 
     def number(self, detection: Detection) -> Detection:
-        """Give a preliminary detection the number that its final one will have; the number is on disk.
+        """Give a preliminary detection the number that its final one will have.
+
+        The number is not on disk yet: a write for each would cost half of what early notice gains. If the process ends
+        before the final one is put, the next process may give the number to another sound, whose final then takes the
+        place of this preliminary wherever it went: what is told early is never more than that.
 
         Parameters
         ----------
@@ -179,8 +194,6 @@ class Outbox:
         Detection
             The same, with the identity that it has for others.
         """
-        if not self._is_volatile and not self._is_issued(self.next_seq + 1):
-            self._rename()
         boot_id, seq = self._next()
         self.next_seq = seq + 1
         self._early[detection.seq] = (boot_id, seq)
@@ -188,7 +201,7 @@ class Outbox:
             self._early.popitem(last=False)
         return msgspec.structs.replace(detection, boot_id=boot_id, seq=seq)
 
-    def put(self, detection: Detection, now_ns: int) -> None:
+    def put(self, detection: Detection, now_ns: int) -> Detection:
         """Take in a new detection: it is on disk, and due at once.
 
         Parameters
@@ -198,6 +211,11 @@ class Outbox:
         now_ns : int
             The time.
 
+        Returns
+        -------
+        Detection
+            The same, with the identity that it has for others.
+
         Raises
         ------
         ValueError
@@ -205,29 +223,23 @@ class Outbox:
         """
         if detection.stage != "final":
             raise ValueError(f"detection {detection.seq} is {detection.stage}; finals are taken")
-        early = self._early.pop(detection.seq, None)
-        key = early or self._next()
+        key = self._early.pop(detection.seq, self._next())
+        if key[0] != self.boot_id:  # told early under a name that the disk has refused since
+            key = self._next()
         payload = _named(detection, key)
         if len(payload) > MAX_DETECTION_BYTES:
             self.counts["too_long"] += 1
-            return
+            return detection
         self._make_room(len(payload), now_ns)
         if self._is_volatile or not self._is_written(key, now_ns, payload):
-            if not self._is_volatile and not early:
+            if not self._is_volatile:
                 self._rename()
-            # A number that a preliminary had is on disk already, and means this sound.
-            key = early or self._next()
+                key = self._next()
             payload = self._unwritten[key] = _named(detection, key)
             self.counts["not_on_disk"] += 1
         self.next_seq = self._past(key)
         self._keep(key, _Held(now_ns, len(payload)))
-
-    def _is_issued(self, next_seq: int) -> bool:
-        try:
-            self._store.issue(self.boot_id, next_seq)
-        except sqlite3.Error:
-            return False
-        return True
+        return msgspec.structs.replace(detection, boot_id=key[0], seq=key[1])
 
     def _is_written(self, key: Key, now_ns: int, payload: bytes) -> bool:
         try:

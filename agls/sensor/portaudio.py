@@ -126,7 +126,7 @@ def choose_device(
     if name.startswith("hw:"):
         card, _, device = name[3:].removeprefix("CARD=").partition(",")
         if card not in numbers:
-            raise OSError(f"there is no card {card}")
+            raise OSError(f"there is no card {card}; there are: {', '.join(sorted(numbers)) or 'none'}")
         wanted = f"(hw:{numbers[card]},{device.removeprefix('DEV=') or '0'})"
     else:
         wanted = name

@@ -19,7 +19,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -172,24 +172,6 @@ class Store:
             added = self._base.execute("INSERT INTO boot(name, machine, next_seq) VALUES(?, ?, 0)", (name, machine))
             self._numbers[name] = int(added.lastrowid or 0)
         return name, 0
-
-    def issue(self, boot_id: str, next_seq: int) -> None:
-        """Make sure that numbers are never given out again.
-
-        Parameters
-        ----------
-        boot_id : str
-            A name that `boot` gave.
-        next_seq : int
-            One past the highest of them.
-
-        Raises
-        ------
-        sqlite3.Error
-            If the file cannot be written.
-        """
-        with self._writing():
-            self._issue(boot_id, next_seq)
 
     def put(self, rows: Iterable[Kept], next_seq: int, gone: Iterable[tuple[str, int]] = ()) -> None:
         """Write detections and the numbers they have, all or nothing.
@@ -362,6 +344,31 @@ class Store:
     def _forget(self, gone: Iterable[tuple[str, int]]) -> None:
         rows = [(self._numbers[boot_id], seq) for boot_id, seq in gone]
         self._base.executemany("DELETE FROM held WHERE boot = ? AND seq = ?", rows)
+
+
+def read_known(path: Path, name: str) -> str:
+    """Read what a node remembers, while it runs or not.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The node's file.
+    name : str
+        What.
+
+    Returns
+    -------
+    str
+        As `Store.known`; empty too where there is no such file, or it cannot be read.
+    """
+    if not path.is_file():
+        return ""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+            found = base.execute("SELECT value FROM known WHERE name = ?", (name,)).fetchone()
+    except sqlite3.Error:
+        return ""
+    return str(found[0]) if found else ""
 
 
 def read_left(path: Path, since_ns: int) -> list[tuple[str, int, int]]:

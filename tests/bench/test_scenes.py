@@ -12,7 +12,7 @@ from bench.coverage import World, fire, match
 from bench.oracle import flight_s
 from bench.pittsburgh import spread_m2
 from bench.rifle import shock_lead
-from bench.scenes import SPEED_M_S, Scene, Trouble, f1, render
+from bench.scenes import SPEED_M_S, Scene, Trouble, f1, render, without_unasked
 from bench.stream import detections, moment_ns, seconds
 from tests import town
 
@@ -97,3 +97,14 @@ def test_an_ellipse_becomes_the_covariance_it_was_drawn_from() -> None:
 def test_detections_carry_the_index_of_their_pick() -> None:
     heard = detections([3, 1], [2.0, 1.0], 0.001)
     assert [(one.sensor_id, one.seq, seconds(one.toa_ns)) for one in heard] == [("s003", 0, 2.0), ("s001", 1, 1.0)]
+
+
+def test_a_true_shot_that_three_sensors_heard_can_count_neither_for_nor_against() -> None:
+    made = scene(p_detect=0.5)
+    truth = [tuple(int(i) for i in np.flatnonzero(made.shot == k)) for k in range(len(made.origin_s))]
+    three = next(own for own in truth if len(own) == 3)
+    asked = [own for own in truth if len(own) >= 4]
+    stray = int(np.flatnonzero(made.shot == -1)[0])
+    nobody = tuple(int(i) for i in np.flatnonzero(made.shot == -1)[:5])
+    assert f1(made, [*asked, (*three, stray)])[0] < 1.0
+    assert without_unasked(made, [*asked, (*three, stray), nobody]) == [*asked, nobody]

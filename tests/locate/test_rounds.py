@@ -78,3 +78,19 @@ def test_how_sure_a_place_is_stays_as_sure_as_its_paths() -> None:
         away = np.array([one.x_m, one.y_m]) - place
         off += float(away @ np.linalg.solve(one.covariance[:2, :2], away)) / 2.0
     assert 0.5 < off / count < 1.5
+
+
+def test_where_paths_do_not_scatter_rounds_of_one_place_are_located_as_one_in_a_wind_that_nobody_reported() -> None:
+    rng = np.random.default_rng(5)
+    positions = square(8, 1000.0, rng)
+    slow = SlowState(Air(SPEED_M_S - 2.0, 0.0, 0.0, 6.0, 3.0), 0.0)
+    place, rounds = np.array([420.0, 380.0, 1.5]), []
+    for k in range(20):
+        toa = 0.1 * k + flight_s(positions, place, (-5.0, 3.0), SPEED_M_S) + PICK_S * rng.normal(size=8)
+        heard = np.flatnonzero(rng.random(8) < 0.9)
+        one = locate(heard, toa[heard], np.full(len(heard), PICK_S), np.zeros(len(heard)), positions, slow)
+        assert isinstance(one, Round)
+        rounds.append(one)
+    joint = together(rounds, positions, slow)
+    assert scatter_m(joint) < 0.6 * scatter_m(rounds)
+    assert all((one.solution.weights > 0.5).sum() >= len(one.sensors) - 1 for one in joint)

@@ -112,6 +112,17 @@ def test_a_shooter_who_moves_is_followed(speed_m_s: float) -> None:
     assert score(heard, 8, groups(positions, heard)) == (8, 0)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_shooter_on_foot_among_echoes_is_no_burst_from_one_place(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positions = square(8, 1000.0, rng)
+    shots = [(0.5 * k + rng.normal(0, 0.01), 400.0 + k, 500.0 + k) for k in range(20)]
+    heard = hear(positions, shots, rng, p_detect=0.9, echo=0.3)
+    right, wrong = score(heard, len(shots), groups(positions, heard))
+    assert right >= 19
+    assert wrong <= 1
+
+
 @pytest.mark.parametrize(("side_m", "sigma_s"), [(8.0, 2e-5), (12_000.0, 0.004)], ids=["a room", "hills"])
 def test_a_room_and_hills_are_searched_with_settings_alone(side_m: float, sigma_s: float) -> None:
     rng = np.random.default_rng(4)
@@ -169,3 +180,14 @@ def test_a_shot_in_a_wind_that_is_known_roughly_is_found_where_it_was() -> None:
     (shot,) = search(positions, heard, air=Air(340.0, 0.0, 0.0, 2.0, 4.0))
     assert set(shot.members) == heard.members(0)
     assert np.hypot(shot.place_m[0] - 420.0, shot.place_m[1] - 610.0) < 8.0
+
+
+def test_a_burst_far_outside_the_sensors_is_found_in_a_wind_that_nobody_reported() -> None:
+    rng = np.random.default_rng(3)
+    positions = square(8, 800.0, rng)
+    shots = [(0.1 * k + rng.normal(0, 0.002), 1050.0, 500.0) for k in range(25)]
+    heard = hear(positions, sorted(shots), rng, p_detect=0.9, echo=0.3, clutter_per_s=0.2, wind_m_s=(-2.2, 5.6))
+    found = search(positions, heard, air=Air(340.8, 0.0, 0.0, 6.3, 3.0), path_sigma_s=0.0)
+    right, wrong = score(heard, len(shots), [set(shot.members) for shot in found])
+    assert right >= 23
+    assert wrong <= 1

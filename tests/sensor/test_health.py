@@ -1,6 +1,7 @@
 """A node's account of itself: how loud it is, whether it hears at all, who touched it."""
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from agls.messages import NS_PER_S, Block
 from agls.sensor.health import (
     AT_ONCE_COUNT,
+    BLOCKS_COUNT,
     DAY_COUNT,
     DEAF_NS,
     DROP_DB,
@@ -158,3 +160,30 @@ def test_signs_are_told_by_name() -> None:
     assert told["signs"] == ("deaf", "throttled", "disk_full")
     assert told["temperature_c"] == 80.0
     assert memory == {}
+
+
+def test_while_no_heartbeat_is_taken_for_days_memory_does_not_grow() -> None:
+    hearing, heard, held_bytes = Hearing(120.0), block(np.linspace(-1e-3, 1e-3, 8)), []
+    tracemalloc.start()
+    for _ in range(2):
+        for _ in range(BLOCKS_COUNT):
+            hearing.feed(heard)
+        held_bytes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held_bytes[1] - held_bytes[0] < 2 * BLOCKS_COUNT
+
+
+def test_full_scale_is_counted_sample_by_sample() -> None:
+    hearing = Hearing(120.0)
+    hearing.feed(block([0.0] * 999 + [-1.0]))
+    hearing.feed(block([0.1] * 999 + [0.2]))
+    assert hearing.take()[2] == 1 / 2000
+
+
+def test_a_surveyed_place_is_home_from_the_start() -> None:
+    here, there = Fix(40.0, 7.0, 3.0), Fix(40.01, 7.0, 3.0)
+    for fix, moved in ((here, False), (there, True)):
+        standing = Standing("", surveyed=(40.0, 7.0))
+        for _ in range(FIX_COUNT):
+            standing.feed(fix)
+        assert standing.is_moved == moved

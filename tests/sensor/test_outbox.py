@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -141,6 +142,22 @@ def test_a_final_has_the_number_its_preliminary_was_told_under() -> None:
     assert outbox.next_seq == 3
 
 
+def test_a_final_that_the_disk_will_not_take_does_not_keep_the_number_it_was_told_early_under(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The number is not on disk, so the next process could give it to another sound.
+    outbox = in_memory(10)
+    told = outbox.number(msgspec.structs.replace(detection(0), stage="preliminary"))
+    monkeypatch.setattr(Store, "put", refuse)
+    final = outbox.put(detection(0), 0)
+    assert final.boot_id != told.boot_id
+    assert [one.boot_id for one in outbox.pending()] == [final.boot_id]
+
+
+def refuse(*_: object) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
 def test_what_is_longer_than_a_kibibyte_does_not_leave_the_node() -> None:
     outbox = in_memory(10)
     outbox.put(msgspec.structs.replace(detection(0), model="\n" * MAX_DETECTION_BYTES), 0)
@@ -219,13 +236,15 @@ def test_after_the_machine_started_anew_numbers_have_a_new_name_and_what_was_hel
     store.close()
 
 
-def test_the_number_of_a_preliminary_is_not_given_out_again_by_the_next_process(path: str) -> None:
+def test_early_notice_costs_no_write_and_the_next_process_may_give_its_number_to_another_sound(path: str) -> None:
     outbox, store = opened(path)
+    before = store._base.total_changes
     told = outbox.number(msgspec.structs.replace(detection(0), stage="preliminary"))
+    assert store._base.total_changes == before
     store.close()
     again, store = opened(path)
-    again.put(detection(0), now_ns=0)
-    assert (told.seq, [held.seq for held in again.pending()]) == (0, [1])
+    again.put(detection(7), now_ns=0)
+    assert [(held.seq, held.toa_ns) for held in again.pending()] == [(told.seq, 7)]
     store.close()
 
 

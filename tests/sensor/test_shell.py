@@ -21,7 +21,7 @@ from agls.messages import Ack, Block, ClockState, Detection, Heartbeat, Status
 from agls.pipeline import Node
 from agls.sensor.clock import SteadyClock
 from agls.sensor.outbox import Outbox
-from agls.sensor.shell import NodeShell, run_node
+from agls.sensor.shell import Around, NodeShell, run_node
 from agls.sensor.store import MEMORY, Store, new_boot_id
 from agls.transport import HUB_SUBSCRIPTIONS, Connection
 
@@ -98,6 +98,9 @@ class Hub(threading.Thread):
     def of(self, kind: type, sensor_id: str) -> list[Any]:
         return [record for record in self.heard if isinstance(record, kind) and record.sensor_id == sensor_id]
 
+    def finals(self, sensor_id: str) -> list[Detection]:
+        return [detection for detection in self.of(Detection, sensor_id) if detection.stage == "final"]
+
     def until(self, holds: Callable[[], object]) -> None:
         deadline_s = time.monotonic() + PATIENCE_S
         while not holds():
@@ -114,7 +117,7 @@ def test_what_a_node_hears_reaches_the_hub_and_the_node_ends_once_it_is_acknowle
     with Hub(mqtt, "hub-1") as hub:
         counts = run_node(node_config("pole-1", mqtt), source, threading.Event(), boot_id="boot-1")
         hub.until(lambda: [status.state for status in hub.of(Status, "pole-1")][-1:] == ["offline"])
-    heard = hub.of(Detection, "pole-1")
+    heard = hub.finals("pole-1")
     assert [detection.seq for detection in heard] == list(range(len(heard)))
     assert {detection.boot_id for detection in heard} == {"boot-1"}
     toas_s = [(detection.toa_ns - source.clock.start_ns) / 1e9 for detection in heard]
@@ -125,12 +128,28 @@ def test_what_a_node_hears_reaches_the_hub_and_the_node_ends_once_it_is_acknowle
     assert source.closed
 
 
+@pytest.mark.parametrize("preliminary", [True, False])
+def test_what_a_node_hears_is_told_early_too_unless_it_is_told_not_to(mqtt: Mqtt, preliminary: bool) -> None:
+    name, stop = f"early-{preliminary}", threading.Event()
+    config = NodeConfig(sensor_id=name, mqtt=mqtt, preliminary=preliminary)
+    with Hub(mqtt, f"hub-{name}") as hub:
+        node = threading.Thread(target=run_node, args=(config, FakeSource(endless=True), stop))
+        node.start()
+        hub.until(lambda: len(hub.finals(name)) >= 2)
+        stop.set()
+        node.join()
+        heard = hub.of(Detection, name)
+    early = {(one.seq, one.toa_ns) for one in heard if one.stage == "preliminary"}
+    assert bool(early) == preliminary
+    assert early <= {(one.seq, one.toa_ns) for one in heard if one.stage == "final"}
+
+
 def test_heartbeats_tell_how_loud_it_is_and_what_is_still_in_the_outbox(mqtt: Mqtt) -> None:
     with Hub(mqtt, "hub-2") as hub:
         counts = run_node(node_config("pole-2", mqtt), FakeSource(), threading.Event())
         hub.until(lambda: any(beat.next_seq == counts["detections"] for beat in hub.of(Heartbeat, "pole-2")))
     last = hub.of(Heartbeat, "pole-2")[-1]
-    assert last.next_seq == counts["detections"] == len(hub.of(Detection, "pole-2"))
+    assert last.next_seq == counts["detections"] == len(hub.finals("pole-2"))
     assert 0 <= last.oldest_seq <= last.next_seq
     assert last.queue_count <= last.next_seq
     assert last.clock.mode == "simulated"
@@ -161,7 +180,7 @@ def test_without_a_hub_the_node_waits_a_bounded_time_and_counts_what_nobody_has(
     monkeypatch.setattr(agls.sensor.shell, "DRAIN_S", 0.5)
     with Hub(mqtt, "hub-4", acknowledges=False) as hub:
         counts = run_node(node_config("pole-4", mqtt), FakeSource(), threading.Event())
-        hub.until(lambda: len(hub.of(Detection, "pole-4")) == counts["detections"])
+        hub.until(lambda: len(hub.finals("pole-4")) == counts["detections"])
     assert counts["unacknowledged"] == counts["detections"] >= len(SHOTS_S)
 
 
@@ -236,7 +255,7 @@ def test_a_source_that_has_nothing_to_give_is_told_of_at_once_and_so_is_its_retu
     node_like = NodeConfig(sensor_id="pole-9", mqtt=mqtt, heartbeat_s=600.0)
     node = Node(node_like, FakeSource().clock, load_model(), "boot")
     outbox = Outbox(store, 100, boot_id="boot")
-    shell = NodeShell(node_like, node, outbox, store, clock_ns=lambda: now_ns)
+    shell = NodeShell(node_like, node, outbox, store, around=Around(clock_ns=lambda: now_ns))
     nothing = Block(np.zeros(0, np.float32), first_index=0, sample_rate_hz=RATE_HZ)
     sound = Block(np.linspace(-1e-3, 1e-3, BLOCK, dtype=np.float32), first_index=0, sample_rate_hz=RATE_HZ)
     with Hub(mqtt, "hub-9") as hub, shell.connection:

@@ -1,34 +1,33 @@
 """The CAD event: our own JSON document that opens, updates and cancels a call by itself.
 
-    told before    incident now         status
-    -----------    -----------------    --------------------------------------------------
-    nothing        probable|possible    open
-    nothing        withdrawn            (nothing: dispatch never heard of it)
-    open|update    probable|possible    update, if the place, the rounds or the state changed; else nothing
-    open|update    withdrawn            cancel
-    cancel         probable|possible    open (the same call once more, under its old id)
-    cancel         withdrawn            (nothing)
-
-"Changed" is against what dispatch was last *told*, so that many small steps add up to one that is worth a message.
-Every other format (EIDO, CAP, CoT) will be another file beside this one, made from the same incident.
+`CadDesk` decides which revisions dispatch is told of, by the tables of `agls.bridge.cad.pace`. Live, each `CadEvent` it
+makes is the word to the outbox that dispatch is due to be told, in whichever format it reads.
 """
 
 import math
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
 
+from agls.bridge.cad.pace import NEVER_NS, Told, due_ns, status
 from agls.bridge.names import derived_id
+from agls.bridge.record import CAUTION
 from agls.config import SiteConfig
-from agls.messages import NS_PER_S, CadEvent, Ellipse, Incident, UtcNs
+from agls.messages import NS_PER_S, CadEvent, Incident, UtcNs
 
-CAUTION = "unverified acoustic indication; not by itself grounds to stop a person"
-MOVED_M = 10.0  # a dispatcher sends a patrol to another address, not to another square of the pavement
 FORGET_NS = 86_400 * NS_PER_S  # an incident is long closed then; the incident stage revises nothing so old
 
-Status: TypeAlias = Literal["open", "update", "cancel"]
+
+@dataclass(slots=True)
+class _Watched:
+    """An incident, since when it is as it is, and what dispatch was told of it."""
+
+    incident: Incident
+    since_ns: int
+    told: Told | None = None
+    due_ns: int = 0
 
 
 class CadDesk:
-    """Decide what dispatch is told of each incident, and remember what it was told.
+    """Decide what dispatch is told of each incident, and when; remember what it was told.
 
     Parameters
     ----------
@@ -38,7 +37,10 @@ class CadDesk:
 
     def __init__(self, site: SiteConfig) -> None:
         self.incident_type = site.cad.incident_type
-        self._told: dict[str, Incident] = {}
+        # An incident changes for so long after its last shot (agls.locate.incident).
+        self._final_ns = round((site.gathering.gap_s + site.gathering.late_s) * NS_PER_S)
+        self._watched: dict[str, _Watched] = {}
+        self._next_ns = NEVER_NS
 
     def feed(self, incident: Incident, now_ns: int) -> list[CadEvent]:
         """Take in a revision of an incident.
@@ -46,52 +48,96 @@ class CadDesk:
         Parameters
         ----------
         incident : Incident
-            The revision; one that is not newer than what dispatch was told says nothing.
+            The revision; one that is not newer than the last says nothing.
         now_ns : int
             UTC; stamped on what is told, and used to forget incidents of long ago.
 
         Returns
         -------
         list of CadEvent
-            One event, or none where nothing changed that a dispatcher cares about.
+            What is due by now, in the order in which it became due.
         """
-        statuses = self._statuses(incident)
-        for name in [name for name, told in self._told.items() if now_ns - told.last_shot_ns > FORGET_NS]:
-            del self._told[name]
-        if statuses:
-            self._told[incident.incident] = incident
-        return [self._cad_event(incident, status, now_ns) for status in statuses]
+        out = self.advance(now_ns)
+        watched = self._watched.setdefault(incident.incident, _Watched(incident, now_ns))
+        if incident.revision > watched.incident.revision:
+            watched.incident, watched.since_ns = incident, now_ns
+        self._plan(watched)
+        for name in [name for name, one in self._watched.items() if now_ns - one.incident.last_shot_ns > FORGET_NS]:
+            del self._watched[name]
+        return out + self.advance(now_ns)
 
-    def _statuses(self, incident: Incident) -> list[Status]:
-        """Look up the table at the head of this module."""
-        told = self._told.get(incident.incident)
-        if told is not None and incident.revision <= told.revision:
+    def advance(self, now_ns: int) -> list[CadEvent]:
+        """Let time pass.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC.
+
+        Returns
+        -------
+        list of CadEvent
+            What became due by then, in order.
+        """
+        if now_ns < self._next_ns:  # asked for each detection, with thousands of incidents in memory
             return []
-        if told is None or told.state == "withdrawn":
-            return [] if incident.state == "withdrawn" else ["open"]
-        if incident.state == "withdrawn":
-            return ["cancel"]
-        return ["update"] if _changed(told, incident) else []
+        due = [watched for watched in self._watched.values() if watched.due_ns <= now_ns]
+        told = [self._tell(watched) for watched in sorted(due, key=lambda one: (one.due_ns, one.incident.incident))]
+        self._next_ns = min((watched.due_ns for watched in self._watched.values()), default=NEVER_NS)
+        return told
 
-    def _cad_event(self, incident: Incident, status: Status, now_ns: int) -> CadEvent:
-        return CadEvent(
-            cad_event_id=derived_id("cad", incident.incident),
-            incident=incident.incident,
-            revision=incident.revision,
-            status=status,
-            issued_ns=UtcNs(now_ns),
-            incident_type=self.incident_type,
-            headline=headline(incident),
-            first_shot_ns=incident.first_shot_ns,
-            last_shot_ns=incident.last_shot_ns,
-            latitude_deg=incident.latitude_deg,
-            longitude_deg=incident.longitude_deg,
-            ellipse=incident.ellipse,
-            p_gunshot=incident.p_gunshot,
-            round_count=incident.round_count,
-            sensor_count=incident.sensor_count,
-            caution=CAUTION,
-        )
+    def _plan(self, watched: _Watched) -> None:
+        told, incident = watched.told, watched.incident
+        differs = told is None or headline(told.incident) != headline(incident)
+        watched.due_ns = due_ns(told, incident, watched.since_ns, differs, self._final_ns)
+        self._next_ns = min(self._next_ns, watched.due_ns)
+
+    def _tell(self, watched: _Watched) -> CadEvent:
+        now = status(watched.told, watched.incident)
+        assert now is not None  # noqa: S101 - nothing is due otherwise
+        at_ns = watched.due_ns
+        watched.told = Told(watched.incident, at_ns, watched.told.count + 1 if watched.told else 1)
+        self._plan(watched)
+        return cad_event(watched.incident, now, at_ns, self.incident_type)
+
+
+def cad_event(incident: Incident, now: str, at_ns: int, incident_type: str) -> CadEvent:
+    """Write an incident as a CAD event.
+
+    Parameters
+    ----------
+    incident : Incident
+        The incident.
+    now : str
+        ``open``, ``update`` or ``cancel``.
+    at_ns : int
+        When it is told, UTC.
+    incident_type : str
+        The agency's type.
+
+    Returns
+    -------
+    CadEvent
+        The document.
+    """
+    return CadEvent(
+        cad_event_id=derived_id("cad", incident.incident),
+        incident=incident.incident,
+        revision=incident.revision,
+        status=now,  # type: ignore[arg-type]
+        issued_ns=UtcNs(at_ns),
+        incident_type=incident_type,
+        headline=headline(incident),
+        first_shot_ns=incident.first_shot_ns,
+        last_shot_ns=incident.last_shot_ns,
+        latitude_deg=incident.latitude_deg,
+        longitude_deg=incident.longitude_deg,
+        ellipse=incident.ellipse,
+        p_gunshot=incident.p_gunshot,
+        round_count=incident.round_count,
+        sensor_count=incident.sensor_count,
+        caution=CAUTION,
+    )
 
 
 def headline(incident: Incident) -> str:
@@ -130,36 +176,3 @@ def _place(incident: Incident) -> str:
         f"{abs(east_m)} m {'west' if east_m < 0 else 'east'} and "
         f"{abs(north_m)} m {'south' if north_m < 0 else 'north'} of the site's origin"
     )
-
-
-def _changed(told: Incident, incident: Incident) -> bool:
-    east_m, north_m = incident.x_m - told.x_m, incident.y_m - told.y_m
-    return (
-        incident.state != told.state
-        or incident.round_count != told.round_count
-        or math.hypot(east_m, north_m) > MOVED_M
-        or is_outside(told.ellipse, east_m, north_m)
-    )
-
-
-def is_outside(ellipse: Ellipse, east_m: float, north_m: float) -> bool:
-    """Tell whether a point lies outside an ellipse.
-
-    Parameters
-    ----------
-    ellipse : Ellipse
-        The ellipse; an axis below a millimetre counts as a millimetre.
-    east_m : float
-        The point, east of the ellipse's centre [m].
-    north_m : float
-        The point, north of the ellipse's centre [m].
-
-    Returns
-    -------
-    bool
-        True outside, False inside and on the line.
-    """
-    azimuth = math.radians(ellipse.azimuth_deg)
-    along = (east_m * math.sin(azimuth) + north_m * math.cos(azimuth)) / max(ellipse.major_m, 1e-3)
-    across = (east_m * math.cos(azimuth) - north_m * math.sin(azimuth)) / max(ellipse.minor_m, 1e-3)
-    return along * along + across * across > 1.0

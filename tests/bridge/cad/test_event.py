@@ -1,10 +1,12 @@
 import math
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agls.bridge.cad.event import CadDesk, headline, is_outside
+from agls.bridge.cad.event import CadDesk, headline
+from agls.bridge.cad.pace import LIMIT_COUNT, SETTLED_NS, is_outside
 from agls.config import Cad, Sensor, SiteConfig
 from agls.messages import CadEvent, Ellipse, decode, encode
 
@@ -16,9 +18,13 @@ SITE = SiteConfig(
 WIDE = Ellipse(major_m=100.0, minor_m=100.0, azimuth_deg=0.0)
 
 
-def statuses(*revisions) -> list[str]:
-    desk = CadDesk(SITE)
-    return [cad_event.status for incident in revisions for cad_event in desk.feed(incident, NOW_NS)]
+def statuses(*revisions, every_s: float = 4.0) -> list[str]:
+    """Tell revisions so many seconds apart; what is worth a message has been told by the end."""
+    desk, out, now_ns = CadDesk(SITE), [], NOW_NS
+    for incident in revisions:
+        out += desk.feed(incident, now_ns)
+        now_ns += round(every_s * 10**9)
+    return [cad_event.status for cad_event in out + desk.advance(now_ns)]
 
 
 def test_the_first_revision_opens_a_call(incident) -> None:
@@ -61,7 +67,9 @@ def test_no_document_names_or_places_a_sensor(incident) -> None:
         ({"p_gunshot": 0.99, "sensor_count": 12}, []),
         ({"x_m": 129.0}, []),
         ({"x_m": 130.5}, ["update"]),
-        ({"round_count": 4}, ["update"]),
+        ({"round_count": 4}, []),
+        ({"round_count": 5}, ["update"]),
+        ({"round_count": 1}, ["update"]),
         ({"state": "possible"}, ["update"]),
         ({"state": "withdrawn"}, ["cancel"]),
     ],
@@ -95,17 +103,44 @@ def test_a_cancelled_call_that_comes_back_is_opened_under_its_old_id(incident) -
     said = [
         said
         for revision, state in enumerate(states)
-        for said in desk.feed(incident(revision=revision, state=state), NOW_NS)
+        for said in desk.feed(incident(revision=revision, state=state), NOW_NS + revision * 4 * 10**9)
     ]
     assert [cad_event.status for cad_event in said] == ["open", "cancel", "open"]
     assert len({cad_event.cad_event_id for cad_event in said}) == 1
+
+
+def test_what_only_a_reader_would_notice_is_told_once_it_has_settled(incident) -> None:
+    desk = CadDesk(SITE)
+    desk.feed(incident(), NOW_NS)
+    assert desk.feed(incident(revision=1, round_count=4), NOW_NS + 10**9) == []
+    assert desk.advance(NOW_NS + 10**9 + SETTLED_NS - 1) == []
+    [last] = desk.advance(NOW_NS + 10**9 + SETTLED_NS)
+    assert (last.status, last.round_count) == ("update", 4)
+
+
+def test_sixty_rounds_in_ten_seconds_are_at_most_four_messages_and_the_last_state_is_told(incident) -> None:
+    desk, said = CadDesk(SITE), []
+    for round_number in range(60):
+        shot_ns = NOW_NS + round_number * 10**9 // 6
+        for revision, after_ns in enumerate((300_000_000, 1_500_000_000, 4_000_000_000)):
+            told = incident(
+                revision=3 * round_number + revision,
+                round_count=round_number + 1,
+                x_m=120.0 + 3 * ((7 * round_number) % 11),
+                last_shot_ns=shot_ns,
+            )
+            said += desk.feed(told, max(shot_ns + after_ns, NOW_NS + 3 * round_number + revision))
+    said += desk.advance(NOW_NS + 200 * 10**9)
+    assert len(said) <= 4
+    assert (said[-1].round_count, said[-1].revision) == (60, 179)
+    assert all(b.issued_ns - a.issued_ns >= 3 * 10**9 for a, b in pairwise(said))
 
 
 def test_old_incidents_are_forgotten(incident) -> None:
     desk = CadDesk(SITE)
     desk.feed(incident(), NOW_NS)
     desk.feed(incident(incident="i2", last_shot_ns=NOW_NS + DAY_NS), NOW_NS + DAY_NS)
-    assert list(desk._told) == ["i2"]
+    assert list(desk._watched) == ["i2"]
 
 
 @given(
@@ -115,9 +150,10 @@ def test_old_incidents_are_forgotten(incident) -> None:
             st.floats(-200, 200),
             st.integers(1, 60),
             st.floats(0.1, 80),
+            st.floats(0, 8),
         ),
         min_size=1,
-        max_size=12,
+        max_size=18,
     )
 )
 def test_whatever_the_history_dispatch_knows_the_last_state(incident, history) -> None:
@@ -129,16 +165,29 @@ def test_whatever_the_history_dispatch_knows_the_last_state(incident, history) -
             round_count=rounds,
             ellipse=Ellipse(major_m=major, minor_m=0.1, azimuth_deg=0.0),
         )
-        for step, (state, x_m, rounds, major) in enumerate(history)
+        for step, (state, x_m, rounds, major, _) in enumerate(history)
     ]
-    desk, other = CadDesk(SITE), CadDesk(SITE)
-    said = [cad_event for revision in revisions for cad_event in desk.feed(revision, NOW_NS)]
-    assert said == [cad_event for revision in revisions for cad_event in other.feed(revision, NOW_NS)]
+    steps_ns = [NOW_NS + round(gap_s * 10**9) for gap_s in accumulate(gap_s for *_, gap_s in history)]
+    said = told(revisions, steps_ns, looks_ns=())
+    assert said == told(revisions, steps_ns, looks_ns=range(NOW_NS, steps_ns[-1], 700_000_000))
     assert all(decode(encode(cad_event), CadEvent) == cad_event for cad_event in said)
+    assert len(said) <= LIMIT_COUNT
+    assert all(b.issued_ns - a.issued_ns >= 3 * 10**9 for a, b in pairwise(said))
     open_calls = [cad_event.status != "cancel" for cad_event in said][-1:] == [True]
     assert open_calls == (history[-1][0] != "withdrawn")
     if open_calls:
-        assert said[-1].round_count == history[-1][2]
+        assert said[-1].headline == headline(revisions[-1])
+
+
+def told(revisions, steps_ns, looks_ns) -> list[CadEvent]:
+    """Tell each revision at its time, and look in between as often as wanted, then until nothing can change."""
+    desk, said = CadDesk(SITE), []
+    steps = [(step_ns, 1, number) for number, step_ns in enumerate(steps_ns)] + [
+        (look_ns, 0, 0) for look_ns in looks_ns
+    ]
+    for now_ns, is_revision, number in sorted(steps):
+        said += desk.feed(revisions[number], now_ns) if is_revision else desk.advance(now_ns)
+    return said + desk.advance(steps_ns[-1] + 1000 * 10**9)
 
 
 @given(st.floats(0, 179.9), st.floats(0.5, 500), st.floats(0.5, 500), st.floats(0, 360))

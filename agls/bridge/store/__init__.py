@@ -1,0 +1,1 @@
+"""Where incidents are kept: SQLite or PostgreSQL, and what is written together."""

@@ -1,0 +1,276 @@
+"""Let systemd run a node: `agls sensor install`.
+
+The unit begins the node at boot and whenever it ends, and anew when it says for `WATCHDOG_S` that no samples advance
+(`agls.sensor.systemd`): first kindly, so that it says farewell. It runs as a user who owns nothing but the node's state
+and secrets, sees the system read-only, and opens no device but sound cards. ``--print`` shows it.
+"""
+
+import argparse
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from agls.config import NodeConfig, load_node
+from agls.errors import InputError
+
+USER = "agls"
+UNITS = Path("/etc/systemd/system")
+# Longer than a node takes to open a card again by itself: beginning anew is for when that does not help.
+WATCHDOG_S = 30
+HOMES = ("/home", "/root", "/run/user")
+
+UNIT = """\
+# Made by `agls sensor install`; run it again after the node's file has moved.
+[Unit]
+Description=AGLS sensor node {sensor_id}
+# Times are good once the clock is; until then the node hears, and stamps what it heard later.
+Wants=network-online.target
+After=network-online.target sound.target chrony.service gpsd.service
+# Never give up: nobody stands beside the pole.
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={command}
+Restart=always
+RestartSec=2
+# Fed while samples advance. A node that is deaf for so long is ended kindly, then killed, and begins anew.
+WatchdogSec={watchdog_s}
+WatchdogSignal=SIGTERM
+TimeoutStartSec=60
+TimeoutStopSec=15
+TimeoutAbortSec=15
+
+User={user}
+Group={user}
+SupplementaryGroups=audio
+UMask=0077
+ReadWritePaths={writable}
+WorkingDirectory=/
+Environment=PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Sound does not wait for others.
+Nice=-5
+MemoryMax=200M
+TasksMax=64
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome={home}
+PrivateTmp=yes
+DevicePolicy=closed
+DeviceAllow=char-alsa rw
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+RemoveIPC=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+# PortAudio calls back through code that libffi makes while it runs: MemoryDenyWriteExecute would make it deaf.
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit_name(config: NodeConfig) -> str:
+    """Name the service of a node.
+
+    Parameters
+    ----------
+    config : NodeConfig
+        The node's configuration.
+
+    Returns
+    -------
+    str
+        Such as ``agls-sensor-pole-7.service``.
+    """
+    return f"agls-sensor-{config.sensor_id}.service"
+
+
+def unit(path: Path, config: NodeConfig, user: str = USER, python: str = sys.executable) -> str:
+    """Write the unit of a node.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The node's file.
+    config : NodeConfig
+        What it holds.
+    user : str, optional
+        Who runs it.
+    python : str, optional
+        By which Python.
+
+    Returns
+    -------
+    str
+        For systemd.
+
+    Raises
+    ------
+    InputError
+        If a path cannot stand in a unit, or the node keeps no outbox on disk.
+    """
+    if not config.outbox_file:
+        raise InputError(f"{path}: outbox_file is empty, so a loss of power would lose what was heard; name a file")
+    words = [python, "-m", "agls", "sensor", "run", str(path.absolute())]
+    folders = [str(folder) for folder in _folders(config)]
+    for word in (*words, *folders):
+        if not word.isprintable() or any(one in word for one in " \t\"'\\$%;"):
+            raise InputError(f"{word!r} cannot stand in a unit of systemd; move it to a path without such characters")
+    at_home = any(word.startswith(HOMES) for word in (*words, *folders))
+    return UNIT.format(
+        sensor_id=config.sensor_id,
+        command=" ".join(words),
+        watchdog_s=WATCHDOG_S,
+        user=user,
+        writable=" ".join(folders),
+        home="read-only" if at_home else "yes",
+    )
+
+
+def _folders(config: NodeConfig) -> list[Path]:
+    """List the folders that a node writes into."""
+    files = [Path(config.outbox_file).absolute().parent]
+    return list(dict.fromkeys(files + ([Path(config.clips.folder).absolute()] if config.clips.folder else [])))
+
+
+def _secrets(path: Path, config: NodeConfig) -> list[Path]:
+    mqtt = config.mqtt
+    named = (mqtt.password_file, mqtt.ca_file, mqtt.certificate_file, mqtt.key_file)
+    # An authority of the system's belongs to the system; what init wrote lies beside the node's file.
+    return [path, *(Path(file) for file in named if file and Path(file).absolute().parent == path.absolute().parent)]
+
+
+def install(
+    path: Path,
+    config: NodeConfig,
+    text: str,
+    units: Path = UNITS,
+    user: str = USER,
+    do: Callable[[Sequence[str]], object] | None = None,
+) -> Path:
+    """Make the user, hand over what it needs, write the unit and start it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The node's file.
+    config : NodeConfig
+        What it holds.
+    text : str
+        The unit.
+    units : pathlib.Path, optional
+        Where units are.
+    user : str, optional
+        Who runs it.
+    do : callable, optional
+        Runs a command; raises `InputError` where it fails.
+
+    Returns
+    -------
+    pathlib.Path
+        The unit's file.
+    """
+    run = do or _run
+    name = unit_name(config)
+    if not _is_known(user):
+        run(["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", user])
+    for folder in _folders(config):
+        run(["install", "--directory", "--mode=0750", f"--owner={user}", f"--group={user}", str(folder)])
+    outbox = Path(config.outbox_file).absolute()
+    kept = [str(one) for one in sorted(outbox.parent.glob(f"{outbox.name}*"))]
+    run(["chown", f"{user}:{user}", *(str(one) for one in _secrets(path, config)), *kept])
+    place = units / name
+    part = place.with_name(f".{name}.part")
+    try:
+        part.write_text(text, "utf-8")
+        part.replace(place)
+    except OSError as error:
+        raise InputError(f"{place}: cannot be written ({error.strerror}); a folder of units is needed") from None
+    run(["systemctl", "daemon-reload"])
+    run(["systemctl", "enable", "--now", name])
+    return place
+
+
+def _is_known(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - words of ours
+    except OSError as error:
+        raise InputError(f"{command[0]} cannot be run ({error.strerror}); a system with systemd is needed") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise InputError(f"{' '.join(command)}: {said[-1] if said else f'it ended with {done.returncode}'}")
+
+
+# ------------------------------------------------------------------------------------------------------ the command
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of ``agls sensor install``.
+    """
+    parser.add_argument("node", type=Path, metavar="NODE.toml", help="made by `agls sensor init`")
+    parser.add_argument("--print", action="store_true", help="show the unit and change nothing")
+    parser.add_argument("--user", default=USER, help=f"who runs the node; made where there is none (default: {USER})")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Install the service, or show it.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        As `add_arguments` defines them.
+
+    Returns
+    -------
+    int
+        0.
+    """
+    config = load_node(arguments.node)
+    text = unit(arguments.node, config, arguments.user)
+    if arguments.print:
+        print(text, end="")
+        return 0
+    if os.geteuid() != 0:
+        raise InputError(
+            f"installing needs root: sudo agls sensor install {arguments.node}; --print shows what it does"
+        )
+    if not shutil.which("systemctl"):
+        raise InputError("systemctl is not there; a system with systemd is needed, or run `agls sensor run` by others")
+    place = install(arguments.node, config, text, user=arguments.user)
+    print(f"{place}: started, and from now on at boot; systemctl status {unit_name(config)} says how it goes")
+    return 0
