@@ -266,6 +266,7 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     from agls.classify.collections import gathered, secret_key
+    from agls.classify.signature import public_key
     from agls.classify.train import MADE_COUNT, train
     from agls.sensor.listen import onsets_in
 
@@ -285,6 +286,8 @@ def _train(arguments: argparse.Namespace) -> int:
     )
     for name, value in metrics.items():
         print(f"{value:.3f}  {name}")
+    if key is not None:
+        print(f'signed; a node that shall trust it says model_key = "{public_key(key).hex()}"')
     return DONE
 
 

@@ -392,6 +392,22 @@ def load_model(path: Path | None = None, keys: Sequence[str] = (RELEASE_KEY,)) -
     return Model(content)
 
 
+def trusted(key: str) -> tuple[str, ...]:
+    """Say whose models are trusted.
+
+    Parameters
+    ----------
+    key : str
+        A public key besides AGLS's own, or nothing.
+
+    Returns
+    -------
+    tuple of str
+        Public keys.
+    """
+    return (RELEASE_KEY, key) if key else (RELEASE_KEY,)
+
+
 def _check(raw: bytes) -> tuple[str, ModelFile | None]:
     """Read a model file's bytes; say what is wrong with them, or nothing."""
     if len(raw) > MAX_FILE_BYTES:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agls.classify.features import FEATURE_NAMES
-from agls.classify.model import RELEASE_KEY, content_sha256, load_model, log_ratios, probability
+from agls.classify.model import RELEASE_KEY, content_sha256, load_model, log_ratios, probability, trusted
 from agls.errors import InputError
 from agls.messages import Label, Onset
 
@@ -63,6 +63,11 @@ def test_what_is_far_from_all_training_is_unknown(shipped):
     mean, axes = shipped.content.mean.unpacked(), shipped.content.axes.unpacked()
     assert shipped.examine_features(mean + 1e6 * axes[0]).label == "unknown"
     assert shipped.examine_features(mean).label != "unknown"
+
+
+def test_a_key_of_ones_own_is_trusted_besides_the_release_key():
+    assert trusted("") == (RELEASE_KEY,)
+    assert trusted("11" * 32) == (RELEASE_KEY, "11" * 32)
 
 
 def test_ratios_do_not_depend_on_the_class_shares_of_training():
