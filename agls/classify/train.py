@@ -392,11 +392,11 @@ def train(
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    table = tabulate(recordings, hear, made_count=made_count, seed=seed, tell=tell)
-    if len({label == "gunshot" for label in np.array(CLASSES)[table.labels].tolist()}) < 2:
-        raise InputError("the recordings hold no gunshots or nothing else that is heard; both are needed")
     # Matrices are small: threads would cost more than they gain, and add up in another order each time.
     with threadpool_limits(1):
+        table = tabulate(recordings, hear, made_count=made_count, seed=seed, tell=tell)
+        if len({label == "gunshot" for label in np.array(CLASSES)[table.labels].tolist()}) < 2:
+            raise InputError("the recordings hold no gunshots or nothing else that is heard; both are needed")
         ratios = held_out(table, seed, min(JUDGES_COUNT, networks_count), tell)
         calibration = calibrate(ratios, table)
         tell("last fit", 0, 1)
