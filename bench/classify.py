@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from agls.classify.features import (
 )
 from agls.classify.model import Model, load_model, probability
 from agls.classify.recordings import listed, pittsburgh
+from agls.classify.train import HIDDEN_COUNT, NETWORKS_COUNT
 from agls.config import OnsetDetection
 from agls.messages import Block, Onset
 from agls.sensor.listen import onsets_in, onsets_of
@@ -149,7 +151,7 @@ def _speed(plan: Plan) -> list[Row]:
     theirs_s = _each_s(_by_librosa(), onsets)
     rows = [
         Row("one impulse, features and score [ms]", 1e3 * ours_s, Ask(high=1.0), len(onsets),
-            note="best of five rounds"),
+            note="processor time, best of five rounds"),
         Row("times as fast as librosa and scikit-learn", theirs_s / ours_s, Ask(8.0), len(onsets),
             detail={"theirs_ms": 1e3 * theirs_s}),
     ]  # fmt: skip
@@ -161,10 +163,10 @@ def _speed(plan: Plan) -> list[Row]:
         )
         for n in range(48 * seconds)
     ]
-    started = time.perf_counter()
+    started = time.process_time()
     for block in quiet:
         detector.feed(block)
-    taken_s = time.perf_counter() - started
+    taken_s = time.process_time() - started
     return [*rows, Row("gate on quiet sound at 48 kHz [times real time]", seconds / taken_s, Ask(500.0), len(quiet))]
 
 
@@ -172,10 +174,11 @@ def _each_s(work: Callable[[Onset], object], onsets: Sequence[Onset]) -> float:
     work(onsets[0])
     best = math.inf
     for _ in range(5):
-        started = time.perf_counter()
+        # The processor's time, not the clock's: others may work on the same machine.
+        started = time.process_time()
         for one in onsets:
             work(one)
-        best = min(best, (time.perf_counter() - started) / len(onsets))
+        best = min(best, (time.process_time() - started) / len(onsets))
     return best
 
 
@@ -208,13 +211,21 @@ def _by_librosa() -> Callable[[Onset], object]:
 
     rng = np.random.default_rng(0)
     count = 6 * BAND_COUNT + 15
-    learner = make_pipeline(StandardScaler(), MLPClassifier((64, 32), max_iter=5, random_state=0))
-    import warnings
-
+    rows, labels = rng.normal(size=(400, count)), np.arange(400) % 8
+    # As many networks of the same size as the model has, each on half of the features.
+    networks = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        learner.fit(rng.normal(size=(400, count)), np.arange(400) % 8)
-    return lambda onset: learner.predict_proba(_described(onset)[None])
+        warnings.simplefilter("ignore")  # nothing is learnt from noise
+        for seed in range(NETWORKS_COUNT):
+            seen = rng.choice(count, count // 2, replace=False)
+            learner = make_pipeline(StandardScaler(), MLPClassifier((HIDDEN_COUNT,), max_iter=3, random_state=seed))
+            networks.append((seen, learner.fit(rows[:, seen], labels)))
+
+    def _judged(onset: Onset) -> np.ndarray:
+        row = _described(onset)[None]
+        return np.mean([learner.predict_proba(row[:, seen])[0] for seen, learner in networks], axis=0)
+
+    return _judged
 
 
 # --------------------------------------------------------------------------------------------------- false alarms
