@@ -27,7 +27,7 @@ COLOURS = ("#1b6ca8", "#c0392b")
 WORST_COUNT = 12
 BEFORE_S, AFTER_S = 0.2, 0.8
 SPECTRUM_S, STEP_S, TOP_HZ, RANGE_DB = 0.016, 0.004, 8_000.0, 70.0
-DET_SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+DET_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1080px;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:left}
