@@ -7,6 +7,8 @@ stderr), 130 interrupted, 1 anything else.
 
 import argparse
 import logging
+import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +29,8 @@ SIMULATED = "sim"  # as a microphone's device, alone or before : and a scene's f
 # Which extra brings a package that a node does not have.
 EXTRA_OF = {
     "amqtt": "hub", "cryptography": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub",
-    "starlette": "hub", "uvicorn": "hub", "librosa": "train", "sklearn": "train",
+    "sqlalchemy": "hub", "starlette": "hub", "uvicorn": "hub", "websockets": "hub",
+    "librosa": "train", "sklearn": "train",
 }  # fmt: skip
 
 
@@ -42,9 +45,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
+        Exit code: 0 done, 1 nobody reads what is printed any more, 2 bad input, 130 interrupted. Wrong use and
+        ``--help`` end in `SystemExit`.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_unread(sys.stdout.fileno()):
+            raise
+        # Such as after `| head`; what is still to be printed at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether nobody can read any more what is written to a pipe."""
+    watch = select.poll()
+    watch.register(descriptor, 0)
+    return any(found & select.POLLERR for _, found in watch.poll(0))
+
+
+def _main(words: Sequence[str]) -> int:
     # What the library has to say while it works, such as that the broker cannot be reached: one line each.
     logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
@@ -202,6 +226,18 @@ def _console(arguments: argparse.Namespace) -> int:
     with stop_on_signal() as stop:
         run_console(site, arguments.port, stop, arguments.out)
     return DONE
+
+
+def _formats_arguments(parser: argparse.ArgumentParser) -> None:
+    from agls.bridge.exercise import add_format_arguments
+
+    add_format_arguments(parser)
+
+
+def _formats(arguments: argparse.Namespace) -> int:
+    from agls.bridge.exercise import print_formats
+
+    return print_formats(arguments)
 
 
 # -------------------------------------------------------------------------------------- recordings and simulation
@@ -432,6 +468,14 @@ COMMANDS = Group(
         ),
         "hub": Command("Locate shots from the detections of a site", _hub_arguments, _hub),
         "console": Command("Show the live map and incidents of a site", _console_arguments, _console),
+        "bridge": Group(
+            "Tell dispatch and the RTCC of incidents",
+            {
+                "formats": Command("Print an incident in any format", _formats_arguments, _formats),
+                "send": of_module("Tell whoever receives exercises of one", "agls.bridge.exercise"),
+                "serve": of_module("Let CADs and the RTCC fetch incidents", "agls.bridge.serving"),
+            },
+        ),
         "simulate": Command(
             "Write a simulated dataset with its truth, or load a broker with a fleet", _simulate_arguments, _simulate
         ),

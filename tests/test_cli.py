@@ -164,6 +164,17 @@ def test_an_interrupted_command_ends_with_130_and_says_nothing(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("words, code", [(["config", "example", "site"], 1), (["--help"], 0)])
+def test_who_has_read_enough_ends_a_command_without_a_word(words: list[str], code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-m", "agls", *words], stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS.commands, "schema", Command("", lambda _: None, fail))
     with pytest.raises(ZeroDivisionError):

@@ -10,6 +10,7 @@ says it again, under the same key. What can go wrong has a name:
     too_late        undelivered for longer than `max_delay_s`: a dead letter
     unwritable      its format has no way to say it: a dead letter, and a fault of ours
     store_away      the store cannot be reached: nothing is taken, nothing is lost
+    over_budget     a stage from the muzzle to dispatch's answer took longer than the site allows, by the stage's name
 """
 
 import logging
@@ -24,15 +25,18 @@ import sqlalchemy as sa
 
 from agls.bridge.record import IncidentRecord
 from agls.bridge.sender import Answer, Sender, open_sender
+from agls.bridge.stages import overruns
 from agls.bridge.store import queue
 from agls.bridge.store.book import Book
 from agls.bridge.store.opening import begin_reading
+from agls.bridge.store.writing import stages_of
 from agls.config import Subscriber
 from agls.errors import InputError
 from agls.messages import NS_PER_S, UtcNs
 
 LOOK_S = 0.5  # for letters that another process has queued
 JOIN_S = 12.0
+DRAIN_S = 5.0
 
 _log = logging.getLogger(__name__)
 _chance = random.SystemRandom()
@@ -82,6 +86,27 @@ class Courier:
         except sa.exc.DBAPIError as error:
             self._count("store_away", f"the store: {type(error.orig).__name__}")
             return now_ns + NS_PER_S // 2
+
+    def is_behind(self, now_ns: int) -> bool:
+        """Tell whether a letter is due that could be delivered now.
+
+        Parameters
+        ----------
+        now_ns : int
+            UTC.
+
+        Returns
+        -------
+        bool
+            False where nothing is due, the subscriber is away, or the store is.
+        """
+        if now_ns < self._paused_until_ns:
+            return False
+        try:
+            with begin_reading(self._book.engine) as db:
+                return queue.next_letter(db, self._subscriber.subscriber_id, now_ns) is not None
+        except sa.exc.DBAPIError:
+            return False
 
     def _turn(self, now_ns: int) -> int:
         name, engine = self._subscriber.subscriber_id, self._book.engine
@@ -136,8 +161,18 @@ class Courier:
         with self._book.engine.begin() as db:
             queue.delivered(db, letter, said, answer.sent_ns or now_ns, done_ns, is_dispatch=is_dispatch)
         self.counts["delivered"] += 1
+        if is_dispatch and letter.telling == "open":
+            self._say_overruns(letter)
         if answer.call_number:
             self._acknowledge(letter, answer.call_number, done_ns)
+
+    def _say_overruns(self, letter: queue.Letter) -> None:
+        """Say which stages took longer than the site allows, from the muzzle to this answer."""
+        with begin_reading(self._book.engine) as db:
+            late = overruns(stages_of(db, letter.incident), self._book.site.budget)
+        for over in late:
+            self.counts[f"over_budget.{over.stage}"] += 1
+            _log.warning("%s: %s took %.3f s, at most %g s", letter.key, over.stage, over.taken_s, over.budget_s)
 
     def _acknowledge(self, letter: queue.Letter, call_number: str, now_ns: int) -> None:
         from agls.bridge.people import acknowledge
@@ -193,8 +228,18 @@ class Outbox:
         for news in self._news.values():
             news.set()
 
-    def close(self) -> None:
-        """Stop after the letters at hand; the others wait in the store for the next start."""
+    def close(self, drain_s: float = DRAIN_S) -> None:
+        """Stop, after giving what is due a while to leave; the rest waits in the store for the next start.
+
+        Parameters
+        ----------
+        drain_s : float, optional
+            How long to wait [s].
+        """
+        self.wake()
+        until_s = time.monotonic() + drain_s
+        while time.monotonic() < until_s and any(one.is_behind(time.time_ns()) for one in self._couriers.values()):
+            time.sleep(0.02)
         self._stopping.set()
         self.wake()
         for thread in self._threads:

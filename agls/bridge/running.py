@@ -21,13 +21,14 @@ from agls.bridge.retention import purge
 from agls.bridge.store.book import Batch, Book
 from agls.bridge.store.opening import is_away, open_store
 from agls.config import SiteConfig
-from agls.messages import CadEvent, Incident, Outbound, Shot
+from agls.messages import CadEvent, Incident, Outbound, Shot, SlewRequest
 
 AT_ONCE_COUNT = 200  # batches in one transaction: what came while the one before was written
 WAITING_LIMIT_COUNT = 50_000  # batches in memory while the store is away; beyond it only last revisions are kept
 PAUSE_FIRST_S, PAUSE_LAST_S = 0.1, 5.0
 UPKEEP_S = 60.0
 DRAIN_S = 10.0
+START_S = 30.0  # for a database that starts beside the hub
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Bridge:
 
     def __init__(self, site: SiteConfig, folder: Path) -> None:
         places = load_places(site.policy)
-        self.book = Book(open_store(site.store, folder, site.mqtt.realm), site, places)
+        self.book = Book(open_store(site.store, folder, site.mqtt.realm, wait_s=START_S), site, places)
         self._outbox = Outbox(self.book)
         self._counts: Counter[str] = Counter()
         self._waiting: deque[Batch] = deque()
@@ -83,9 +84,9 @@ class Bridge:
         Parameters
         ----------
         batch : Batch
-            What it said at one moment; what is neither shot, incident nor CAD event is left out.
+            What it said at one moment; rejections are left out.
         """
-        items = tuple(item for item in batch.items if isinstance(item, Shot | Incident | CadEvent))
+        items = tuple(item for item in batch.items if isinstance(item, Shot | Incident | CadEvent | SlewRequest))
         if not items:
             return
         with self._changed:

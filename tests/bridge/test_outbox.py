@@ -92,12 +92,14 @@ def test_every_stage_s_time_is_kept_and_a_budget_broken_is_said(open_book, said,
     book, peer = open_book(subscriber=(CAD,)), Peer()
     batch = said(incident(), 3.0)
     book.enter([batch], NOON_NS + round(3.1 * S))
-    run(courier(book, CAD, peer), NOON_NS + 9 * S, NOON_NS + HOUR_NS)
+    one = courier(book, CAD, peer)
+    run(one, NOON_NS + 9 * S, NOON_NS + HOUR_NS)
     record = book.record("i20181219-1")
     times = record.stages
     passed = [times.fired_ns, times.received_ns, times.due_ns, times.located_ns, times.stored_ns, times.sent_ns]
     assert [(at_ns - NOON_NS) / S for at_ns in passed] == [0.0, 2.0, 3.0, 3.05, 3.1, 9.0]
     assert [(over.stage, over.taken_s, over.budget_s) for over in record.overruns] == [("bridge", 5.95, 0.25)]
+    assert one.counts["over_budget.bridge"] == 1
 
 
 def test_a_dead_peer_is_waited_for_with_growing_pauses_and_hears_all_in_order(open_book, said, incident) -> None:

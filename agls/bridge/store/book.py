@@ -28,7 +28,7 @@ from agls.bridge.store.opening import begin_reading
 from agls.bridge.store.writing import MACHINE, Writing, entered_ns, read_record, stages_of, writing
 from agls.config import SiteConfig, Subscriber
 from agls.errors import InputError
-from agls.messages import NS_PER_S, CadEvent, Incident, Outbound, Shot, UtcNs, decode, encode
+from agls.messages import NS_PER_S, CadEvent, Incident, Outbound, Shot, SlewRequest, UtcNs, decode, encode
 
 MAX_SHOT_BYTES = 10_000_000
 
@@ -97,8 +97,26 @@ class Book:
                         self._incident(one, item, batch)
                     elif isinstance(item, CadEvent):
                         self._due(one, item)
+                    elif isinstance(item, SlewRequest) and one.record(item.incident) is not None:
+                        one.pass_stages(item.incident, camera_asked=batch.located_ns)
             if batches:
                 one.mark("entered_ns", str(batches[-1].due_ns))
+
+    def passed(self, incident: str, now_ns: int, **stages_ns: int) -> None:
+        """Note when an incident passed stages that others watch, such as a camera on target; the first time counts.
+
+        Parameters
+        ----------
+        incident : str
+            The incident; one that is not kept here is left alone.
+        now_ns : int
+            UTC.
+        **stages_ns : int
+            Stage, as in `StageTimes` without ``_ns``, to moment.
+        """
+        with self.writing(now_ns) as one:
+            if one.record(incident) is not None:
+                one.pass_stages(incident, **stages_ns)
 
     def entered_ns(self) -> int:
         """Say up to which moment the hub's word is in the store.

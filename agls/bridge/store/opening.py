@@ -4,6 +4,7 @@ A store is stamped with its realm when it is made. One of an exercise never open
 nothing that is written for one can be told to who receives the other.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from agls.mqtt_settings import password
 
 FILE_NAMES: dict[Realm, str] = {"live": "bridge.sqlite", "exercise": "exercise.sqlite"}
 BUSY_S = 10
+PAUSE_S = 0.5
 MIGRATIONS = "agls.bridge.store:migrations"
 
 
-def open_store(store: Store, folder: Path, realm: Realm) -> sa.Engine:
+def open_store(store: Store, folder: Path, realm: Realm, *, wait_s: float = 0.0) -> sa.Engine:
     """Open a site's store; it is made, or brought up to date, where it is not.
 
     Parameters
@@ -32,6 +34,8 @@ def open_store(store: Store, folder: Path, realm: Realm) -> sa.Engine:
         Where the file is if it is one.
     realm : Realm
         Whether it must be of what is real, or of exercises.
+    wait_s : float, optional
+        How long to wait for a server that is not there yet [s].
 
     Returns
     -------
@@ -45,13 +49,20 @@ def open_store(store: Store, folder: Path, realm: Realm) -> sa.Engine:
     """
     engine = _postgres(store) if store.url else _sqlite(folder / FILE_NAMES[realm])
     shown = engine.url.render_as_string(hide_password=True)
-    try:
-        with engine.begin() as db:
-            _upgrade(db)
-            stamped = _stamp(db, realm)
-    except sa.exc.DBAPIError as error:
-        engine.dispose()
-        raise InputError(f"store {shown} cannot be opened: {_why(error)}; give another store.url or folder") from None
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            with engine.begin() as db:
+                _upgrade(db)
+                stamped = _stamp(db, realm)
+            break
+        except sa.exc.DBAPIError as error:
+            if store.url and is_away(error) and time.monotonic() < until_s:
+                time.sleep(PAUSE_S)
+                continue
+            engine.dispose()
+            why = f"store {shown} cannot be opened: {_why(error)}; give another store.url or folder"
+            raise InputError(why) from None
     if stamped != realm:
         engine.dispose()
         raise InputError(f"store {shown} is of the realm {stamped!r}, but {realm!r} is wanted; give each its own store")
@@ -104,6 +115,7 @@ def _sqlite(path: Path) -> sa.Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # what was told must survive the loss of power
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what was purged is gone from the file, too
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
