@@ -274,6 +274,88 @@ def _classify(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="MODEL.json", required=True, help="the model file to write")
+    parser.add_argument(
+        "--shared", type=Path, metavar="DIR", help="folder with the collections that the shipped model learns from"
+    )
+    parser.add_argument(
+        "--add", type=Path, metavar="DIR|CSV", nargs="+", default=[],
+        help="your recordings: a folder of folders named by label, or a CSV with path, label and perhaps source_id",
+    )  # fmt: skip
+    parser.add_argument("--name", default="agls-2", help="name and version it will go by (default: agls-2)")
+    parser.add_argument("--seed", type=int, default=0, help="the same gives the same file (default: 0)")
+    parser.add_argument("--made", type=int, metavar="N", help="how many sounds to make besides")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="secret key to sign with, made if it is not there")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from agls.classify.collections import gathered, secret_key
+    from agls.classify.signature import public_key
+    from agls.classify.train import MADE_COUNT, train
+    from agls.sensor.listen import onsets_in
+
+    if arguments.seed < 0 or (arguments.made is not None and not 0 <= arguments.made <= 1_000_000):
+        raise InputError("--seed must not be negative, and --made must be from 0 to 1000000")
+    recordings = gathered(arguments.shared, arguments.add)
+    key = secret_key(arguments.key) if arguments.key else None
+    metrics = train(
+        recordings,
+        onsets_in,
+        arguments.out,
+        name=arguments.name,
+        seed=arguments.seed,
+        made_count=MADE_COUNT if arguments.made is None else arguments.made,
+        key=key,
+        tell=_bar,
+    )
+    for name, value in metrics.items():
+        print(f"{value:.3f}  {name}")
+    if key is not None:
+        print(f'signed; a node that shall trust it says model_key = "{public_key(key).hex()}"')
+    return DONE
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recordings", type=Path, metavar="DIR|CSV", nargs="+",
+        help="a folder of folders named by label, or a CSV with path, label and perhaps source_id",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="OUT", required=True, help="folder for the page and the figures")
+    parser.add_argument(
+        "--model", type=Path, metavar="MODEL.json", help="whom to evaluate (default: the shipped model)"
+    )
+    parser.add_argument("--against", type=Path, metavar="MODEL.json", help="another one, side by side")
+    parser.add_argument("--draws", type=int, default=1000, help="how often sources are drawn again (default: 1000)")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from agls.classify.collections import evaluated, gathered
+    from agls.classify.model import load_model
+    from agls.sensor.listen import onsets_in
+
+    if not 10 <= arguments.draws <= 100_000:
+        raise InputError("--draws must be from 10 to 100000")
+    chosen = [arguments.model, *([arguments.against] if arguments.against else [])]
+    # A person who names a model file to measure it need not trust it.
+    models = [load_model(path, keys=()) if path else load_model() for path in chosen]
+    recordings = gathered(None, arguments.recordings)
+    first = evaluated(recordings, onsets_in, models, arguments.out, arguments.draws, _bar)
+    for name, figure in first.figures.items():
+        print(f"{figure.value:.3f} ({figure.interval[0]:.3f} to {figure.interval[1]:.3f})  {name}, n {figure.count}")
+    print(arguments.out / "evaluation.html")
+    return DONE
+
+
+def _bar(what: str, done: int, count: int) -> None:
+    """Show on a terminal how far long work is; nothing in a pipe."""
+    if sys.stderr.isatty():
+        filled = round(30 * done / max(count, 1))
+        print(
+            f"\r{what:<16} [{'#' * filled}{'.' * (30 - filled)}] {done}/{count} ", end="", file=sys.stderr, flush=True
+        )
+
+
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -359,6 +441,8 @@ COMMANDS = Group(
         "demo": Command("Run the whole chain on a simulated city", _demo_arguments, _demo),
         "replay": Command("Run a recorded dataset through the live pipeline", _replay_arguments, _replay),
         "classify": Command("Say of each impulse in audio files what it was", _classify_arguments, _classify),
+        "train": Command("Train a model from labelled recordings and made sounds", _train_arguments, _train),
+        "evaluate": Command("Measure a model on labelled recordings", _evaluate_arguments, _evaluate),
         "sensor": Group(
             "Work with one sensor node",
             {

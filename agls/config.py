@@ -94,6 +94,11 @@ class Classification(Table, frozen=True, kw_only=True):
     """The model that judges impulses."""
 
     model_file: Annotated[str, Meta(description="model to judge impulses with; empty for the one shipped")] = ""
+    # Models are signed: `agls train --key FILE` tells the public key of the one who trained.
+    model_key: Annotated[
+        str,
+        Meta(pattern=r"^([0-9a-f]{64})?\Z", description="public key that a model of your own is signed with, if any"),
+    ] = ""
     # Found by `agls calibrate classifier`: calibrated = gunshot_slope * (the model's ratio) + gunshot_offset.
     gunshot_slope: Annotated[
         float, Meta(gt=0, le=10, description="what the model's log-likelihood ratio of gunshot is multiplied by here")
