@@ -92,7 +92,7 @@ def measure(plan: Plan) -> list[Row]:
     whole = evaluate(judged, model.name, draws_count=draws)
     unseen = evaluate([one for one in judged if half(one.recording.group)], model.name, draws_count=draws)
     return (
-        _of_evaluation(whole, "") + _of_evaluation(unseen, ", sources never looked at") + rows + _alarms(judged, model)
+        _of_evaluation(whole, "") + _of_evaluation(unseen, ", sources outside the half looked into") + rows + _alarms(judged, model)
     )
 
 
