@@ -31,6 +31,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("wind", "bench.association:measure_wind", 5, 1, "F1 and place in wind that nobody reported, streamed"),
     ("search", "bench.association:measure_search", 10, 1, "F1 of the search alone, all picks at once"),
     ("clutter", "bench.association:measure_clutter", 15, 1, "false shots where none were fired"),
+    ("coherent", "bench.coherent:measure", 12, 2, "what is no gun and every sensor hears: how much is told as gunfire"),
     ("solver", "bench.solver:measure", 10, 1, "solver against the Cramer-Rao bound, and in a moved frame"),
     ("echoes", "bench.solver:measure_echoes", 10, 1, "how many late echoes the solver survives"),
     ("coverage", "bench.coverage:measure", 15, 1, "ellipses that hold the truth: as told, and not as told"),
