@@ -123,7 +123,7 @@ def test_a_view_widens_with_the_age_of_the_shot(incident) -> None:
     [
         ("[]", "FeatureCollection"), ("{}", "FeatureCollection"), ('{"features": 3}', "FeatureCollection"),
         ('{"features": [{"geometry": null}]}', "features[0] is no Polygon"),
-        ('{"features": [{"geometry": {"type": "Polygon", "coordinates": [[[0,0],[0,1],[1,1],[0,0]]]}, "properties": {}}]}',
+        ('{"features": [{"geometry": {"type": "Polygon", "coordinates": [[[0,0],[0,1],[1,1],[0,0]]]}}]}',
          "height_m"),
         (('{"features": [{"geometry": {"type": "Polygon", "coordinates": [[[0,0],[0,1],[1,1],[1,0]]]}, '
          '"properties": {"height_m": 3}}]}'), "open ring"),
