@@ -304,7 +304,7 @@ def test_a_model_that_was_changed_is_named_and_the_shipped_one_judges(tmp_path: 
     from importlib.resources import files
 
     bad = tmp_path / "bad.json"
-    bad.write_bytes(files("agls.classify").joinpath("model.json").read_bytes().replace(b"agls-1", b"agls-9"))
+    bad.write_bytes(files("agls.classify").joinpath("model.json").read_bytes().replace(b"agls-", b"other-"))
     config = node_config(tmp_path, mqtt, "pole-5", classification=Classification(model_file=str(bad)))
     with hub(mqtt, "hub-5") as heard:
         found = found_by(config)
