@@ -45,6 +45,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("timing", "bench.timing:measure", 12, 3, "the sample clock: how far off, how honest, how soon, and over a week"),
     ("picks", "bench.picks:measure", 8, 1, "onsets: how far off, whether sigma is true, rounds, N-waves, cost"),
     ("node", "bench.node:measure", 12, 3, "a running node: memory, start, quiet, a week, deafness"),
+    ("muzzle-to-cad", "bench.muzzle:measure", 6, 2, "audio to bytes on CAD's socket, 200 detections/s"),
     ("fleet", "bench.fleet:measure", 6, 0.5, "ten thousand nodes through mosquitto, every message accounted for"),
     ("outbox", "bench.outbox:measure", 8, 2, "a day without a broker and fifty kills; onset to MQTT"),
     ("bridge", "bench.bridge:measure", 20, 2, "a thousand kills of hub, broker, store and dispatch; bursts, dead days"),
