@@ -23,7 +23,7 @@ from agls.locate.choose import BURST_SHOTS, choose
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
 from agls.locate.shock import FEWEST_CRACKS, find_rifles, may_hold_rifles
-from agls.locate.solve import Air
+from agls.locate.solve import Air, Solution, solve
 from agls.locate.window import BURST_S, ECHO_RATE, WIDER, Window, open_window
 
 __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
@@ -38,9 +38,9 @@ AGAIN, MORE = 6, 1.03  # so often what is explained tells more of what else is h
 POOL_M = 6.0  # proposals this near each other may be one place,
 POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
 # Not knowing the air blurs a second's delay; where that is so much more than an arrival's sigma, learn it from so many
-# shots that so many sensors heard.
+# shots that so many sensors heard. What shots share does not average out: it is never known better than a share.
 BLUR_S, BLUR_SIGMAS = 1.0, 2.0
-LEARN_SENSORS, LEARN_SHOTS, LEARN_MOST = 6, 2, 25
+LEARN_SENSORS, LEARN_SHOTS, LEARN_MOST, LEARN_LEAST = 6, 2, 25, 0.3
 LEARN_ROUNDS, LEARN_TAIL = 10, 4.0  # some shots are wrong, so tails are a t-distribution's
 LEARN_SIGMAS = 2.0  # wrong shots pull all the same
 TOLD_LEAST = 1e-6  # hardly anything, so that it is never nothing [s2/m2]
@@ -111,13 +111,14 @@ def find_shots(
     if dense and _mostly_alone(found):
         found = _all_alone(window, decided)
     else:
-        if thorough and (learned := _learned_air(found, window)) is not None:
+        if thorough and (learned := _learned_air(found, picks, array, air, settings)) is not None:
             again = _find(window.in_air(learned), decided, thorough=thorough)
             found, after = max((found, after), again, key=lambda one: sum(shot.surplus for shot in one[0]))
         if dense and float((~after.taken).mean()) > LEFT_SHARE:
-            known = window
             window = replace(window, mean=after.mean, precision=after.precision)
-            found = _reconsidered(window, found, decided, lambda shots: _learned_air(shots, known))
+            found = _reconsidered(
+                window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings)
+            )
     found = _without_repeated_echoes(found, decided, _apart_m(window))
     return _unlikely_by_chance(found, window, decided, idle)
 
@@ -242,7 +243,7 @@ def _all_alone(window: Window, decided: Sequence[Found]) -> list[Found]:
         if explained <= most:
             break
         best, most, count = found, explained, float(len(found))
-        if (air := _learned_air(found, known)) is not None:
+        if (air := _common_air(found, known)) is not None:
             window = window.in_air(air)
         now = window.foreseen([*decided, *found])
     return best
@@ -288,11 +289,37 @@ def _unlikely_by_chance(found: list[Found], window: Window, decided: Sequence[Fo
     return sorted(kept, key=lambda shot: shot.origin_s)
 
 
-def _learned_air(found: list[Found], window: Window) -> Air | None:
+def _learned_air(found: list[Found], picks: Picks, array: Array, air: Air, settings: Locating) -> Air | None:
     """Learn the air from the shots that stand out, where not knowing it blurs delays more than all else.
 
-    Several shooters' bursts are told apart by delays of milliseconds, and an unreported wind bends them by tens. What
-    each place tells of the air is summed up, and what was known beforehand counted once.
+    Several shooters' bursts are told apart by delays of milliseconds, and an unreported wind bends them by tens.
+    """
+    doubt = math.hypot(air.sound_speed_sigma_m_s, air.wind_sigma_m_s * math.sqrt(2.0)) / air.sound_speed_m_s
+    arrival_s = math.hypot(settings.path_sigma_s, float(np.median(picks.sigma_s)))
+    strong = sorted((shot for shot in found if len(shot.members) >= LEARN_SENSORS), key=lambda shot: -shot.surplus)
+    if doubt * BLUR_S < BLUR_SIGMAS * arrival_s or len(strong) < LEARN_SHOTS:
+        return None
+    heard = [_air_of_one(shot, picks, array, air, settings) for shot in strong[:LEARN_MOST]]
+    c, u, v = (
+        float(np.median([getattr(one, name) for one in heard])) for name in ("sound_speed_m_s", "east_m_s", "north_m_s")
+    )
+    share = max(LEARN_LEAST, 1.0 / math.sqrt(len(heard)))
+    sigma_c = share * float(np.median([one.sound_speed_sigma_m_s for one in heard]))
+    return Air(c, u, v, sigma_c, share * float(np.median([one.wind_sigma_m_s for one in heard])))
+
+
+def _air_of_one(shot: Found, picks: Picks, array: Array, air: Air, settings: Locating) -> Air:
+    """Solve one shot for the air it went through."""
+    own = list(shot.members)
+    sigma_s = np.hypot(picks.sigma_s[own], settings.path_sigma_s)
+    solution = solve(array.positions_m[picks.sensor[own]], picks.toa_s[own], sigma_s, air)
+    return solution.air if isinstance(solution, Solution) else air
+
+
+def _common_air(found: list[Found], window: Window) -> Air | None:
+    """Learn the air from many shots together, where not knowing it blurs delays more than all else.
+
+    What each place tells of the air is summed up, and what was known beforehand counted once.
     """
     sigma_c, sigma_w = window.precision[4] ** -0.5, window.precision[5] ** -0.5
     arrival_s = math.hypot(window.path_s / WIDER, window.pick_s)
