@@ -7,13 +7,15 @@ stderr), 130 interrupted, 1 anything else.
 
 import argparse
 import logging
+import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agls import __version__
-from agls.commands import Command, Group, fill, of_module, stop_on_signal
+from agls.commands import Command, Group, end_on_sigterm, fill, of_module, stop_on_signal
 from agls.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ SIMULATED = "sim"  # as a microphone's device, alone or before : and a scene's f
 # Which extra brings a package that a node does not have.
 EXTRA_OF = {
     "amqtt": "hub", "cryptography": "hub", "jinja2": "hub", "numba": "hub", "pyproj": "hub", "scipy": "hub",
-    "starlette": "hub", "uvicorn": "hub", "librosa": "train", "sklearn": "train",
+    "sqlalchemy": "hub", "starlette": "hub", "uvicorn": "hub", "websockets": "hub",
+    "librosa": "train", "sklearn": "train",
 }  # fmt: skip
 
 
@@ -42,9 +45,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 2 bad input, 130 interrupted. Wrong use and ``--help`` end in `SystemExit`.
+        Exit code: 0 done, 1 nobody reads what is printed any more, 2 bad input, 130 interrupted. Wrong use and
+        ``--help`` end in `SystemExit`.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            with end_on_sigterm():
+                return _main(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_unread(sys.stdout.fileno()):
+            raise
+        # Such as after `| head`; what is still to be printed at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether nobody can read any more what is written to a pipe."""
+    watch = select.poll()
+    watch.register(descriptor, 0)
+    return any(found & select.POLLERR for _, found in watch.poll(0))
+
+
+def _main(words: Sequence[str]) -> int:
     # What the library has to say while it works, such as that the broker cannot be reached: one line each.
     logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
@@ -249,6 +274,88 @@ def _classify(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="MODEL.json", required=True, help="the model file to write")
+    parser.add_argument(
+        "--shared", type=Path, metavar="DIR", help="folder with the collections that the shipped model learns from"
+    )
+    parser.add_argument(
+        "--add", type=Path, metavar="DIR|CSV", nargs="+", default=[],
+        help="your recordings: a folder of folders named by label, or a CSV with path, label and perhaps source_id",
+    )  # fmt: skip
+    parser.add_argument("--name", default="agls-2", help="name and version it will go by (default: agls-2)")
+    parser.add_argument("--seed", type=int, default=0, help="the same gives the same file (default: 0)")
+    parser.add_argument("--made", type=int, metavar="N", help="how many sounds to make besides")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="secret key to sign with, made if it is not there")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from agls.classify.collections import gathered, secret_key
+    from agls.classify.signature import public_key
+    from agls.classify.train import MADE_COUNT, train
+    from agls.sensor.listen import onsets_in
+
+    if arguments.seed < 0 or (arguments.made is not None and not 0 <= arguments.made <= 1_000_000):
+        raise InputError("--seed must not be negative, and --made must be from 0 to 1000000")
+    recordings = gathered(arguments.shared, arguments.add)
+    key = secret_key(arguments.key) if arguments.key else None
+    metrics = train(
+        recordings,
+        onsets_in,
+        arguments.out,
+        name=arguments.name,
+        seed=arguments.seed,
+        made_count=MADE_COUNT if arguments.made is None else arguments.made,
+        key=key,
+        tell=_bar,
+    )
+    for name, value in metrics.items():
+        print(f"{value:.3f}  {name}")
+    if key is not None:
+        print(f'signed; a node that shall trust it says model_key = "{public_key(key).hex()}"')
+    return DONE
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recordings", type=Path, metavar="DIR|CSV", nargs="+",
+        help="a folder of folders named by label, or a CSV with path, label and perhaps source_id",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="OUT", required=True, help="folder for the page and the figures")
+    parser.add_argument(
+        "--model", type=Path, metavar="MODEL.json", help="whom to evaluate (default: the shipped model)"
+    )
+    parser.add_argument("--against", type=Path, metavar="MODEL.json", help="another one, side by side")
+    parser.add_argument("--draws", type=int, default=1000, help="how often sources are drawn again (default: 1000)")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from agls.classify.collections import evaluated, gathered
+    from agls.classify.model import load_model
+    from agls.sensor.listen import onsets_in
+
+    if not 10 <= arguments.draws <= 100_000:
+        raise InputError("--draws must be from 10 to 100000")
+    chosen = [arguments.model, *([arguments.against] if arguments.against else [])]
+    # A person who names a model file to measure it need not trust it.
+    models = [load_model(path, keys=()) if path else load_model() for path in chosen]
+    recordings = gathered(None, arguments.recordings)
+    first = evaluated(recordings, onsets_in, models, arguments.out, arguments.draws, _bar)
+    for name, figure in first.figures.items():
+        print(f"{figure.value:.3f} ({figure.interval[0]:.3f} to {figure.interval[1]:.3f})  {name}, n {figure.count}")
+    print(arguments.out / "evaluation.html")
+    return DONE
+
+
+def _bar(what: str, done: int, count: int) -> None:
+    """Show on a terminal how far long work is; nothing in a pipe."""
+    if sys.stderr.isatty():
+        filled = round(30 * done / max(count, 1))
+        print(
+            f"\r{what:<16} [{'#' * filled}{'.' * (30 - filled)}] {done}/{count} ", end="", file=sys.stderr, flush=True
+        )
+
+
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -334,6 +441,8 @@ COMMANDS = Group(
         "demo": Command("Run the whole chain on a simulated city", _demo_arguments, _demo),
         "replay": Command("Run a recorded dataset through the live pipeline", _replay_arguments, _replay),
         "classify": Command("Say of each impulse in audio files what it was", _classify_arguments, _classify),
+        "train": Command("Train a model from labelled recordings and made sounds", _train_arguments, _train),
+        "evaluate": Command("Measure a model on labelled recordings", _evaluate_arguments, _evaluate),
         "sensor": Group(
             "Work with one sensor node",
             {
@@ -348,6 +457,14 @@ COMMANDS = Group(
         ),
         "hub": Command("Locate shots from the detections of a site", _hub_arguments, _hub),
         "console": Command("Show the live map and incidents of a site", _console_arguments, _console),
+        "bridge": Group(
+            "Tell dispatch and the RTCC of incidents",
+            {
+                "formats": of_module("Print an incident as any receiver reads it", "agls.bridge.show"),
+                "send": of_module("Tell whoever receives exercises of one", "agls.bridge.exercise"),
+                "serve": of_module("Let CADs and the RTCC fetch incidents", "agls.bridge.serving"),
+            },
+        ),
         "simulate": Command(
             "Write a simulated dataset with its truth, or load a broker with a fleet", _simulate_arguments, _simulate
         ),

@@ -1,6 +1,7 @@
 """What commands are made of: groups of them, arguments that only the one asked for adds, and an orderly end."""
 
 import argparse
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,3 +96,32 @@ def stop_on_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def end_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what runs as Ctrl-C does, tidied up after, and the process then as SIGTERM does.
+
+    Within, `stop_on_signal` has its own way.
+
+    Yields
+    ------
+    None
+        Once it is so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    asked: list[int] = []
+
+    def _ask(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, _ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if asked:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -5,7 +5,7 @@ examples (`agls config example`), the checks and the error sentences are all mad
 """
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -94,6 +94,11 @@ class Classification(Table, frozen=True, kw_only=True):
     """The model that judges impulses."""
 
     model_file: Annotated[str, Meta(description="model to judge impulses with; empty for the one shipped")] = ""
+    # Models are signed: `agls train --key FILE` tells the public key of the one who trained.
+    model_key: Annotated[
+        str,
+        Meta(pattern=r"^([0-9a-f]{64})?\Z", description="public key that a model of your own is signed with, if any"),
+    ] = ""
     # Found by `agls calibrate classifier`: calibrated = gunshot_slope * (the model's ratio) + gunshot_offset.
     gunshot_slope: Annotated[
         float, Meta(gt=0, le=10, description="what the model's log-likelihood ratio of gunshot is multiplied by here")
@@ -192,8 +197,41 @@ class Sensor(Table, frozen=True, kw_only=True):
     clock_offset_sigma_s: Annotated[float, Meta(ge=0, le=1, description="one standard deviation of that offset")] = 0.0
 
 
+class Preset(Table, frozen=True, kw_only=True):
+    """A position stored in a camera, for cameras that go nowhere else."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64, description="as the camera has it")]
+    pan_deg: Annotated[float, Meta(ge=-360, le=360, description="where it looks")] = 0.0
+    tilt_deg: Annotated[float, Meta(ge=-90, le=90, description="likewise")] = 0.0
+    hfov_deg: Annotated[float, Meta(gt=0, le=180, description="how wide it looks")] = 60.0
+    token: Annotated[str, Meta(max_length=64, description="the camera's token of it; empty to look for the name")] = ""
+
+
+class Onvif(Table, frozen=True, kw_only=True):
+    """How the hub itself turns a camera; a camera without this table is turned by the RTCC."""
+
+    url: Annotated[
+        str,
+        Meta(
+            title="an address like http://10.0.0.7/onvif/device_service",
+            max_length=300,
+            pattern=r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?(?!\n)$",
+            description="the camera's device service, without user name and password",
+        ),
+    ]
+    username: Annotated[str, Meta(max_length=60, description="account at the camera; empty for none")] = ""
+    password_file: Annotated[str, Meta(description="file (mode 0600) that holds its password; empty for none")] = ""
+    ca_file: Annotated[str, Meta(description="certificate authority for https://; empty for the system's")] = ""
+    plain_password: Annotated[
+        bool, Meta(description="send the password readable where a camera takes nothing else, even without TLS")
+    ] = False
+    rate_per_s: Annotated[
+        float, Meta(ge=1, le=50, description="questions a second it bears; some cameras restart when asked more")
+    ] = 8.0
+
+
 class Camera(Table, frozen=True, kw_only=True):
-    """A pan-tilt-zoom camera that may be asked to look."""
+    """A camera that may be asked to look; one whose limits leave it nothing to turn is a fixed one."""
 
     camera_id: Annotated[Identifier, Meta(description="name of the camera")]
     latitude_deg: Annotated[float, Meta(ge=-90, le=90, description="north positive, WGS 84")]
@@ -218,6 +256,20 @@ class Camera(Table, frozen=True, kw_only=True):
     hfov_min_deg: Annotated[float, Meta(gt=0, le=180, description="horizontal field of view zoomed in")] = 2.5
     hfov_max_deg: Annotated[float, Meta(gt=0, le=180, description="horizontal field of view zoomed out")] = 60.0
     range_m: Annotated[float, Meta(gt=0, le=10_000, description="distance up to which it is asked to look")] = 500.0
+    lens_hfov_deg: Annotated[
+        tuple[Annotated[float, Meta(gt=0, le=180)], ...],
+        Meta(
+            description="fields of view at even steps of zoom, widest first; empty for a focal length that grows evenly"
+        ),
+    ] = ()
+    recording: Annotated[bool, Meta(description="it records all the time, so a clip of before can be asked")] = False
+    owner: Annotated[str, Meta(max_length=80, description="whose camera it is; told with each request")] = ""
+    privacy: Annotated[
+        Literal["street", "restricted", "never"],
+        Meta(description="asked for every incident, for probable gunfire alone, or never"),
+    ] = "street"
+    preset: tuple[Preset, ...] = ()
+    onvif: Onvif | None = None
 
 
 class Weather(Table, frozen=True, kw_only=True):
@@ -304,6 +356,35 @@ class Slewing(Table, frozen=True, kw_only=True):
 
     max_cameras_count: Annotated[int, Meta(ge=0, le=50, description="cameras asked per incident, best first")] = 4
     hold_s: Annotated[PositiveSeconds, Meta(description="how long a camera is asked to stay")] = 60.0
+    drift_m_s: Annotated[
+        float, Meta(ge=0, le=50, description="how fast people leave the place: views widen with the age of the shot")
+    ] = 5.0
+    least_p: Annotated[
+        float, Meta(ge=0, le=1, description="least probability of the shooter being in view for which one is asked")
+    ] = 0.05
+    clip_before_s: Annotated[
+        float,
+        Meta(ge=0, le=3_600, description="from how long before the first shot a recording camera's clip is asked"),
+    ] = 30.0
+    buildings_file: Annotated[
+        str, Meta(description="GeoJSON polygons with height_m, which hide what is behind them; empty for none")
+    ] = ""
+    execute: Annotated[bool, Meta(description="whether the hub itself turns the cameras that have an onvif table")] = (
+        False
+    )
+    override_operator: Annotated[
+        bool, Meta(description="whether probable gunfire takes a camera that an operator holds")
+    ] = False
+    operator_s: Annotated[
+        PositiveSeconds, Meta(description="how long a camera is an operator's after the operator's last command")
+    ] = 60.0
+    better_p: Annotated[
+        float,
+        Meta(ge=0, le=1, description="how much more of another incident must be in view before a camera leaves one"),
+    ] = 0.2
+    least_hold_s: Annotated[
+        PositiveSeconds, Meta(description="how long a camera stays before it leaves for an incident as probable")
+    ] = 10.0
 
 
 class SiteConfig(Table, frozen=True, kw_only=True):

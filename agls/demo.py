@@ -133,7 +133,7 @@ def run_demo(
         start_ns = nodes.begin()
         _say(f"listening with {len(city.nodes)} nodes" + (f" for {listen_s:g} s" if listen_s else " until Ctrl-C"))
         if page:
-            _say(f"see {stack.enter_context(serve(site, page, port, threading.Event())).url}")
+            _say(f"see {stack.enter_context(serve(site, page, port, threading.Event(), fleet=out / 'fleet.json')).url}")
         _listen(start_ns, listen_s, stop, hub, nodes)
         heard_s = (time.time_ns() - start_ns) / NS_PER_S
         used = nodes.finish()

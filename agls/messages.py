@@ -394,6 +394,9 @@ class SlewRequest(Wire, frozen=True, kw_only=True, tag_field="type", tag="slew_r
     hfov_deg: Annotated[float, Meta(gt=0, le=180)]
     fits: bool
     reason: Text
+    state: Literal["probable", "possible"] = "probable"
+    p_in_view: Probability = 1.0
+    clip_from_ns: UtcNs | None = msgspec.field(default=None, name="clip_from")
 
 
 class Rejection(Wire, frozen=True, kw_only=True, tag_field="type", tag="rejection"):

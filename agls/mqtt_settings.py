@@ -131,6 +131,29 @@ def why_unreachable(error: BaseException | None) -> tuple[str, str]:
     return "unreachable", str(getattr(error, "strerror", None) or error or "no reason given")
 
 
+def why_ended(reason: str) -> tuple[str, str]:
+    """Say why a connection ended before the broker had accepted or refused it.
+
+    Parameters
+    ----------
+    reason : str
+        The client library's word for it.
+
+    Returns
+    -------
+    name : str
+        To count it under: ``connect_unanswered`` or ``connect_ended``.
+    sentence : str
+        For a person.
+    """
+    if reason == "Keep alive timeout":
+        return "connect_unanswered", "it accepts the connection and never answers"
+    return (
+        "connect_ended",
+        "it ends the connection without an answer; a port with TLS (mqtts://) or another client certificate?",
+    )
+
+
 def why_refused(reason: str, username: str) -> str:
     """Say why a broker accepts nobody like us.
 

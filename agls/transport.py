@@ -55,7 +55,7 @@ from agls.messages import (
     decode,
     encode,
 )
-from agls.mqtt_settings import address, password, tls_context, why_refused, why_unreachable
+from agls.mqtt_settings import address, password, tls_context, why_ended, why_refused, why_unreachable
 
 log = logging.getLogger(__name__)
 
@@ -479,7 +479,8 @@ class Connection:
         collections.Counter
             Name to number: the reasons of `decode_message`, ``not_subscribed``, ``inbox_full``, ``outgoing_full``,
             ``not_connected``, ``unsent``, ``connected``, ``unreachable``, ``tls_refused``, ``connect_refused`` (such as
-            a wrong password), ``connect_unanswered``, ``connection_lost``, ``subscription_refused``.
+            a wrong password), ``connect_unanswered``, ``connect_ended`` (instead of an answer), ``connection_lost``,
+            ``subscription_refused``.
         """
         with self._lock:
             return Counter(self._counts)
@@ -529,8 +530,7 @@ class Connection:
             self._count("connection_lost")
             log.warning("the connection to the broker %s:%d broke: %s", self._host, self._port, reason)
         elif reason.is_failure and not self._answered:
-            said = "it ends the connection without an answer; a port with TLS (mqtts://) or another client certificate?"
-            self._tell_trouble("connect_unanswered", said)
+            self._tell_trouble(*why_ended(str(reason)))
         self._answered = False
         self._connected.clear()
 

@@ -52,6 +52,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("simulator", "bench.simulator:measure", 2, 1, "how fast the simulated city is rendered, and what its scenes hold"),
     ("physics", "bench.physics:measure", 12, 1, "the solver where the simulator's physics makes the arrivals"),
     ("likeness", "bench.likeness:measure", 5, 2, "the simulated city beside the recorded one"),
+    ("classify", "bench.classify:measure", 4, 2, "gunfire or not: other guns, fireworks, calibration, cost"),
     ("audio", "bench.pittsburgh:measure_audio", 2, 0, "live fire from audio"),
 )
 

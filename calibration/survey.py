@@ -311,7 +311,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns
     -------
     int
-        Exit code 0.
+        Exit code 0, or 1 where the picks do not fit and nothing of it is to be trusted.
 
     Raises
     ------
@@ -329,14 +329,16 @@ def run(arguments: argparse.Namespace) -> int:
         site = with_average(site, sensor_id, found)
         told[sensor_id] = [str(found)]
     lines: list[str] = []
+    is_doubtful = False
     if arguments.arrivals or arguments.replay:
         surveyed = survey_of(site, arguments.arrivals, arguments.shots, arguments.replay, arguments.clock_sigma)
         site, lines = with_survey(site, surveyed), summary(surveyed)
+        is_doubtful = bool(surveyed.bundle.doubt)
         for sensor_id, more in sensor_lines(surveyed).items():
             told[sensor_id] = told.get(sensor_id, []) + more
     write_table(arguments.out, site, _remarks(site, lines, told), source=arguments.site)
     print("\n".join([*lines, *(f"{name}: {line}" for name, own in told.items() for line in own)]))
-    return 0
+    return int(is_doubtful)
 
 
 def survey_of(

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from agls import __version__
 from agls.cli import COMMANDS, main
 from agls.commands import Command, Group, stop_on_signal
+from firmware_sim.scene import DEMO_SCENE
 
 
 def paths(group: "Group", way: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -164,10 +166,33 @@ def test_an_interrupted_command_ends_with_130_and_says_nothing(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("words, code", [(["config", "example", "site"], 1), (["--help"], 0)])
+def test_who_has_read_enough_ends_a_command_without_a_word(words: list[str], code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-m", "agls", *words], stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (code, b"")
+
+
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS.commands, "schema", Command("", lambda _: None, fail))
     with pytest.raises(ZeroDivisionError):
         main(["schema"])
+
+
+def test_a_simulation_that_is_ended_leaves_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "agls", "simulate", str(DEMO_SCENE), "--out", str(tmp_path / "city")]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE)
+    deadline_s = time.monotonic() + 30
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    process.terminate()
+    assert process.communicate() == (None, b"")
+    assert process.returncode == -signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_signal_asks_to_finish_and_the_second_interrupts() -> None:

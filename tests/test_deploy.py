@@ -1,9 +1,11 @@
 """Who may speak to a site's broker: certificates, bundles, revocation; against a real mosquitto where there is one."""
 
 import os
+import pwd
 import socket
 import ssl
 import subprocess
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,7 +206,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
 
 def refusal(line: Connection) -> str:
     """Wait until a connection was refused, and say by which name that is counted."""
-    names = {"tls_refused", "connect_unanswered"}
+    names = {"tls_refused", "connect_ended"}
     until(lambda: bool(names & set(line.counts)))
     assert not line.connected
     line.close()
@@ -366,3 +368,28 @@ def test_a_file_that_root_writes_belongs_to_whom_its_folder_belongs(tmp_path: Pa
         os.chown(path, 1234, 1234)
     make_certs(tmp_path)
     assert {path.stat().st_uid for path in broker.rglob("*")} == {1234}
+
+
+def test_a_broker_that_root_starts_runs_as_itself_and_can_write() -> None:
+    try:
+        account = pwd.getpwnam(mosquitto.USER)
+    except KeyError:
+        pytest.skip("mosquitto has no user here")
+    if os.geteuid():
+        pytest.skip("needs root")
+    program = found("mosquitto")
+    with socket.socket() as probe, tempfile.TemporaryDirectory() as name:  # the tests' own folder is closed to others
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+        probe.close()
+        Path(name).chmod(0o755)
+        make_certs(Path(name) / "certs", port=port)
+        broker = CertsFolder(Path(name) / "certs").broker
+        process = subprocess.Popen([program, "-c", broker / "mosquitto.conf"], stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: listens(port))
+            assert Path(f"/proc/{process.pid}").stat().st_uid == account.pw_uid
+            assert (broker / "kept" / "mosquitto.pid").read_text().strip() == str(process.pid)
+        finally:
+            process.terminate()
+            process.wait()

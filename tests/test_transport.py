@@ -233,7 +233,7 @@ def test_a_broker_that_is_not_there_is_counted_at_each_attempt_and_told_once(cap
     ("scheme", "answer", "reason", "told"),
     [
         ("mqtts", b"no TLS here at all", "tls_refused", "TLS fails"),
-        ("mqtt", b"", "connect_unanswered", "ends the connection without an answer"),
+        ("mqtt", b"", "connect_ended", "ends the connection without an answer"),
         (
             "mqtt",
             b"\x20\x02\x00\x04",
@@ -257,6 +257,17 @@ def test_why_a_broker_refuses_is_counted_and_told_by_name(
         server.shutdown(socket.SHUT_RDWR)
         thread.join(5)
     assert told in caplog.messages[0]
+
+
+def test_a_broker_that_never_answers_is_told_as_that(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agls.transport.KEEPALIVE_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the kernel accepts, nobody reads
+        url = f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        counts = attempts(Mqtt(url=url), "connect_unanswered")
+    assert (counts["connect_unanswered"], counts["connect_ended"]) == (1, 0)
+    assert "accepts the connection and never answers" in caplog.messages[0]
 
 
 def answer_all(server: socket.socket, answer: bytes) -> None:

@@ -13,7 +13,13 @@ from agls.errors import InputError
 Outcome: TypeAlias = Literal["sent", "refused", "troubled", "away"]
 
 # Kind of subscriber: the module and the class that reach it, made from a Subscriber and a content type.
-SENDERS: dict[str, str] = {"webhook": "agls.bridge.webhook:Webhook"}
+SENDERS: dict[str, str] = {
+    "webhook": "agls.bridge.webhook:Webhook",
+    "tak": "agls.bridge.tak:TakServer",
+    "eido": "agls.bridge.eido_push:EidoPush",
+    "eido_server": "agls.bridge.shelf:Shelf",
+    "stream": "agls.bridge.shelf:Shelf",
+}
 
 
 @dataclass(frozen=True, slots=True)

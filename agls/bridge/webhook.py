@@ -17,12 +17,14 @@ import hmac
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from agls.bridge.sender import Answer, Outcome
+from agls.bridge.tls import client_context
 from agls.config import Subscriber
 from agls.errors import InputError
 from agls.messages import NS_PER_S
@@ -54,7 +56,8 @@ class Webhook:
     def __init__(
         self, subscriber: Subscriber, content_type: str = "application/json", *, slow_s: float = SLOW_S
     ) -> None:
-        self._connect, self._path = _target(subscriber.url, slow_s)
+        secured = subscriber.url.startswith("https:")
+        self._connect, self._path = _target(subscriber.url, slow_s, client_context(subscriber) if secured else None)
         self._secret = password(subscriber.secret_file).encode() if subscriber.secret_file else b""
         self._content_type = content_type
         self._deadline_s = slow_s * DEADLINE_STEPS
@@ -140,7 +143,9 @@ def _judge(status: int) -> Outcome:
     return "troubled"
 
 
-def _target(url: str, slow_s: float) -> tuple[Callable[[], http.client.HTTPConnection], str]:
+def _target(
+    url: str, slow_s: float, context: ssl.SSLContext | None
+) -> tuple[Callable[[], http.client.HTTPConnection], str]:
     """Split a URL into a way to connect and a path."""
     complaint = f"webhook_url {_without_secrets(url)!r} is not usable: give http://HOST/PATH or https://HOST/PATH"
     try:
@@ -153,8 +158,9 @@ def _target(url: str, slow_s: float) -> tuple[Callable[[], http.client.HTTPConne
     if parts.username is not None or parts.password is not None:
         raise InputError(f"{complaint}, without user name and password")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return lambda: kind(host, port, timeout=slow_s), path
+    if context is None:
+        return lambda: http.client.HTTPConnection(host, port, timeout=slow_s), path
+    return lambda: http.client.HTTPSConnection(host, port, timeout=slow_s, context=context), path
 
 
 def _without_secrets(url: str) -> str:

@@ -85,6 +85,6 @@ def rows(path: Path, hear: Hear, model: Model) -> Iterator[Row]:
         silent = False
         judgement = model.examine(onset)
         onset_s = max(0.0, onset.index / onset.sample_rate_hz)
-        yield str(path), f"{onset_s:.6f}", judgement.label, f"{probability(judgement.llr['gunshot'], EVEN_PRIOR):.4f}"
+        yield str(path), f"{onset_s:.6f}", judgement.label, f"{probability(judgement.llr['gunshot'], EVEN_PRIOR):.9f}"
     if silent:
         yield str(path), "", "none", "0"

@@ -1,9 +1,11 @@
 """The model that judges impulses: parameters in one JSON file, arithmetic in numpy.
 
 The file says which features it wants, what it was trained on and under which licence, how good it was on recordings
-that did not train it, and a SHA-256 over all of that. Anything that does not match is refused, never guessed at.
+that did not train it, a SHA-256 over all of that and a signature over the SHA-256. Anything that does not match is
+refused, never guessed at.
 """
 
+import base64
 import hashlib
 import json
 from collections.abc import Sequence
@@ -19,18 +21,24 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from agls.classify.features import FEATURE_NAMES, features
+from agls.classify.signature import verify
 from agls.errors import InputError
 from agls.messages import Label, Onset
 
-FORMAT = "agls-model-1"
+FORMAT = "agls-model-2"
 SHIPPED = "model.json"
+# Who signs the models that come with AGLS; whoever trains one signs it with a key of their own and names that.
+RELEASE_KEY = "88cfdb0feb5645864e926b58c043ca14a53f1979990b60c5a66db73566889e1d"
+SIGNED = b"agls model "
 MAX_LLR = 50.0
 # A feature further out than this many standard deviations of the training set says no more than one at this edge.
 MAX_DEVIATION = 5.0
-MAX_FILE_BYTES = 1_000_000
+MAX_FILE_BYTES = 4_000_000
 
 Floats = NDArray[np.float64]
 Row = Annotated[tuple[float, ...], Meta(min_length=1)]
+Hex32 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{128}$")]
 
 
 class TrainingSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,35 +51,66 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     counts: dict[str, int]
 
 
-class Layer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One layer of the classifier: a row of weights for each of its outputs."""
+class Packed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An array of 32-bit numbers, little-endian, in base64."""
 
-    weights: Annotated[tuple[Row, ...], Meta(min_length=1)]
-    bias: Row
+    shape: Annotated[tuple[Annotated[int, Meta(ge=1, le=4_096)], ...], Meta(min_length=1, max_length=3)]
+    base64: str
+
+    def unpacked(self) -> Floats:
+        """Read the array.
+
+        Returns
+        -------
+        numpy.ndarray, shape as told, float64
+            Its numbers.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer than the shape says, or one is not finite.
+        """
+        numbers = np.frombuffer(base64.b64decode(self.base64, validate=True), "<f4").astype(np.float64)
+        if not np.isfinite(numbers).all():
+            raise ValueError("an array holds what is no number")
+        return np.asarray(numbers.reshape(self.shape))
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An Ed25519 signature over the file's SHA-256, and the public key it is made with."""
+
+    key: Hex32
+    value: Hex64
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model file holds; `sha256` is over all the rest."""
+    """What a model file holds; `sha256` is over all but itself and the signature."""
 
     format: str
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     features: tuple[str, ...]
     classes: Annotated[tuple[Label, ...], Meta(min_length=2)]
-    mean: Row
-    scale: Row
-    layers: Annotated[tuple[Layer, ...], Meta(min_length=1, max_length=4)]
+    mean: Packed
+    scale: Packed
+    # Networks with one hidden layer that were trained apart, each on the features it sees.
+    sees: Annotated[tuple[tuple[Annotated[int, Meta(ge=0)], ...], ...], Meta(min_length=1)]
+    hidden: Packed
+    hidden_bias: Packed
+    output: Packed
+    output_bias: Packed
     # Log of the class shares that training assumed: taken off again, so that the ratios are free of prior.
     log_prior: Row
     # Slope and offset of each class's ratio, fitted on recordings that did not train it.
     calibration: tuple[tuple[float, float], ...]
-    # Mean and scatter of the training impulses on their main axes, and the distance beyond which nothing was heard.
-    axes: tuple[Row, ...]
-    axis_scale: Row
+    # Main axes and scatter of the training impulses, and the distance beyond which nothing was heard.
+    axes: Packed
+    axis_scale: Packed
     far: Annotated[float, Meta(gt=0)]
     training: tuple[TrainingSet, ...]
     metrics: dict[str, float]
     caution: str
-    sha256: str
+    sha256: Hex32
+    signature: Signature | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +134,50 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class Networks:
+    """Networks with one hidden layer.
+
+    Attributes
+    ----------
+    sees : numpy.ndarray, shape (networks, inputs), int
+        Which features each looks at.
+    hidden : numpy.ndarray, shape (networks, hidden, inputs)
+        Weights of the hidden layers.
+    hidden_bias : numpy.ndarray, shape (networks, hidden)
+        Their biases.
+    output : numpy.ndarray, shape (networks, classes, hidden)
+        Weights of the output layers.
+    output_bias : numpy.ndarray, shape (networks, classes)
+        Their biases.
+    """
+
+    sees: NDArray[np.int64]
+    hidden: Floats
+    hidden_bias: Floats
+    output: Floats
+    output_bias: Floats
+
+    def scores(self, standard: Floats) -> Floats:
+        """Run standardised features through the networks, and take the mean of what they say.
+
+        Parameters
+        ----------
+        standard : numpy.ndarray, shape (feature_count,)
+            Standardised features.
+
+        Returns
+        -------
+        numpy.ndarray, shape (classes,)
+            Log posterior of each class, up to a constant.
+        """
+        inner = np.maximum((self.hidden @ standard[self.sees][:, :, None])[:, :, 0] + self.hidden_bias, 0.0)
+        outer = (self.output @ inner[:, :, None])[:, :, 0] + self.output_bias
+        return np.asarray((outer - np.logaddexp.reduce(outer, axis=1, keepdims=True)).mean(axis=0))
+
+
+@dataclass(frozen=True)
 class Model:
-    """Judge impulses by a small network on standardised features.
+    """Judge impulses by small networks on standardised features.
 
     Attributes
     ----------
@@ -162,7 +243,7 @@ class Model:
         """
         mean, scale, log_prior, calibration, axes, axis_scale = self._arrays
         standard = np.clip((row - mean) / scale, -MAX_DEVIATION, MAX_DEVIATION)
-        ratios = log_ratios(scores(self._layers, standard), log_prior) * calibration[:, 0] + calibration[:, 1]
+        ratios = log_ratios(self._networks.scores(standard), log_prior) * calibration[:, 0] + calibration[:, 1]
         ratios = np.clip(ratios, -MAX_LLR, MAX_LLR)
         distance = float(np.sqrt(np.mean((axes @ standard / axis_scale) ** 2))) / self.content.far
         llr: dict[Label, float] = {
@@ -173,12 +254,20 @@ class Model:
     @cached_property
     def _arrays(self) -> tuple[Floats, ...]:
         one = self.content
-        parts = (one.mean, one.scale, one.log_prior, one.calibration, one.axes, one.axis_scale)
-        return tuple(np.array(part, np.float64) for part in parts)
+        return (
+            one.mean.unpacked(),
+            one.scale.unpacked(),
+            np.array(one.log_prior),
+            np.array(one.calibration),
+            one.axes.unpacked(),
+            one.axis_scale.unpacked(),
+        )
 
     @cached_property
-    def _layers(self) -> list[tuple[Floats, Floats]]:
-        return [(np.array(layer.weights), np.array(layer.bias)) for layer in self.content.layers]
+    def _networks(self) -> Networks:
+        one = self.content
+        parts = (one.hidden, one.hidden_bias, one.output, one.output_bias)
+        return Networks(np.array(one.sees), *(part.unpacked() for part in parts))
 
 
 def _label(llr: dict[Label, float], distance: float) -> Label:
@@ -188,27 +277,6 @@ def _label(llr: dict[Label, float], distance: float) -> Label:
     if llr["gunshot"] > 0:
         return "gunshot"
     return max((label for label in llr if label != "gunshot"), key=lambda label: llr[label])
-
-
-def scores(layers: Sequence[tuple[Floats, Floats]], standard: Floats) -> Floats:
-    """Run standardised features through the layers, rectified between them.
-
-    Parameters
-    ----------
-    layers : sequence of tuple of numpy.ndarray
-        Weights, shape (outputs, inputs), and bias, shape (outputs,), of each layer.
-    standard : numpy.ndarray, shape (feature_count,)
-        Standardised features.
-
-    Returns
-    -------
-    numpy.ndarray, shape (classes,)
-        Log posterior of each class, up to a constant.
-    """
-    value = standard
-    for number, (weights, bias) in enumerate(layers):
-        value = weights @ (np.maximum(value, 0.0) if number else value) + bias
-    return value
 
 
 def log_ratios(scores: Floats, log_prior: Floats) -> Floats:
@@ -275,7 +343,7 @@ def recalibrate(llr: dict[Label, float], slope: float, offset: float) -> dict[La
 
 
 def content_sha256(content: dict[str, Any]) -> str:
-    """Compute the SHA-256 over everything in a model file but itself.
+    """Compute the SHA-256 over everything in a model file but itself and the signature.
 
     Parameters
     ----------
@@ -287,18 +355,20 @@ def content_sha256(content: dict[str, Any]) -> str:
     str
         64 hexadecimal digits.
     """
-    rest = {key: value for key, value in content.items() if key != "sha256"}
+    rest = {key: value for key, value in content.items() if key not in ("sha256", "signature")}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_model(path: Path | None = None) -> Model:
+def load_model(path: Path | None = None, keys: Sequence[str] = (RELEASE_KEY,)) -> Model:
     """Read a model file and check all of it.
 
     Parameters
     ----------
     path : pathlib.Path or None
         The file; None for the one shipped with AGLS.
+    keys : sequence of str
+        Public keys, one of which must have signed it; none for a model that need not be signed.
 
     Returns
     -------
@@ -308,7 +378,7 @@ def load_model(path: Path | None = None) -> Model:
     Raises
     ------
     InputError
-        If the file cannot be read, was changed, or does not fit this version's features.
+        If the file cannot be read, was changed, was signed by nobody trusted, or does not fit this version's features.
     """
     name = str(path) if path is not None else f"the shipped {SHIPPED}"
     try:
@@ -316,9 +386,26 @@ def load_model(path: Path | None = None) -> Model:
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror}); give a model file made by agls train") from None
     refusal, content = _check(raw)
-    if content is None:
+    refusal = refusal or (_distrust(content, keys) if content is not None and keys else "")
+    if content is None or refusal:
         raise InputError(f"{name}: {refusal}; give a model file made by agls train of this version")
     return Model(content)
+
+
+def trusted(key: str) -> tuple[str, ...]:
+    """Say whose models are trusted.
+
+    Parameters
+    ----------
+    key : str
+        A public key besides AGLS's own, or nothing.
+
+    Returns
+    -------
+    tuple of str
+        Public keys.
+    """
+    return (RELEASE_KEY, key) if key else (RELEASE_KEY,)
 
 
 def _check(raw: bytes) -> tuple[str, ModelFile | None]:
@@ -330,29 +417,47 @@ def _check(raw: bytes) -> tuple[str, ModelFile | None]:
         content = msgspec.convert(whole, ModelFile)
         if content.sha256 != content_sha256(whole):
             return "its SHA-256 does not match its content, so it was changed or damaged", None
+        misfit = _misfit(content)
     except (ValueError, RecursionError) as error:
         return f"is not a model file ({error})", None
-    return _misfit(content), content if not _misfit(content) else None
+    return misfit, None if misfit else content
+
+
+def _distrust(content: ModelFile, keys: Sequence[str]) -> str:
+    """Say why nobody trusted has signed a model, or nothing."""
+    signed = content.signature
+    if signed is None:
+        return "is not signed"
+    if signed.key not in keys:
+        return f"is signed with the key {signed.key}, which is not trusted here"
+    if not verify(bytes.fromhex(signed.key), SIGNED + content.sha256.encode(), bytes.fromhex(signed.value)):
+        return "its signature does not match its content, so it was changed or forged"
+    return ""
 
 
 def _misfit(content: ModelFile) -> str:
     """Say where a model's parameters do not fit together or this version, or nothing."""
-    features_count, classes_count = len(FEATURE_NAMES), len(content.classes)
+    count, classes_count = len(FEATURE_NAMES), len(content.classes)
     if content.format != FORMAT:
         return f"has format {content.format!r}, {FORMAT!r} is accepted"
     if content.features != FEATURE_NAMES:
         return "wants other features than this version makes"
-    widths = [features_count, *(len(layer.bias) for layer in content.layers)]
-    fits = all(
-        len(layer.weights) == after and all(len(row) == before for row in layer.weights)
-        for layer, before, after in zip(content.layers, widths[:-1], widths[1:], strict=True)
-    )
-    fits &= all(len(row) == features_count for row in (content.mean, content.scale, *content.axes))
-    fits &= all(len(one) == classes_count for one in (content.layers[-1].bias, content.log_prior, content.calibration))
-    if not fits or len(content.axes) != len(content.axis_scale) or len(set(content.classes)) != classes_count:
+    shapes = [content.mean.shape == content.scale.shape == (count,), content.axes.shape[1:] == (count,)]
+    shapes += [content.axis_scale.shape == content.axes.shape[:1]]
+    networks, width, inputs = (*content.hidden.shape, 0, 0, 0)[:3]
+    shapes += [len(content.sees) == networks, all(len(one) == inputs for one in content.sees)]
+    shapes += [max((max(one, default=count) for one in content.sees), default=count) < count]
+    shapes += [content.hidden.shape == (networks, width, inputs), content.hidden_bias.shape == (networks, width)]
+    shapes += [content.output.shape == (networks, classes_count, width)]
+    shapes += [content.output_bias.shape == (networks, classes_count)]
+    shapes += [len(one) == classes_count for one in (content.log_prior, content.calibration)]
+    if not all(shapes) or len(set(content.classes)) != classes_count:
         return "holds parameters of the wrong shape"
     if "gunshot" not in content.classes or "unknown" in content.classes:
         return "must know gunshot as a class, and not unknown"
-    if min(content.scale) <= 0 or min(content.axis_scale) <= 0:
+    arrays = [content.mean, content.scale, content.axes, content.axis_scale]
+    arrays += [content.hidden, content.hidden_bias, content.output, content.output_bias]
+    numbers = [one.unpacked() for one in arrays]
+    if numbers[1].min() <= 0 or numbers[3].min() <= 0:
         return "holds a scale that is not positive"
     return ""

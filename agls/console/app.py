@@ -7,6 +7,7 @@ frames and connections from anywhere else. It will be replaced by the real conso
 
     GET /            the page        GET /api/state   site and records, as one JSON document
     GET /stream      changes as server-sent messages, from `Last-Event-ID` or `?after=` on
+    GET /api/fleet   which sensors can be relied on, as the hub last wrote it into its folder (`agls.fleet`)
     /api/incidents   what dispatch and reviewers say of incidents, and what is kept: see `agls.bridge.entry`
 """
 
@@ -57,7 +58,7 @@ FILES = {
 }
 
 
-def make_app(site: SiteConfig, board: Board, book: Book | None = None) -> Starlette:
+def make_app(site: SiteConfig, board: Board, book: Book | None = None, fleet: Path | None = None) -> Starlette:
     """Build the web application.
 
     Parameters
@@ -68,6 +69,8 @@ def make_app(site: SiteConfig, board: Board, book: Book | None = None) -> Starle
         For everything that changes.
     book : Book, optional
         The incidents of which dispatch and reviewers may speak (`agls.bridge.entry`); without one nobody can.
+    fleet : pathlib.Path, optional
+        The hub's ``fleet.json``; without it nothing is said of how sensors are.
 
     Returns
     -------
@@ -84,9 +87,21 @@ def make_app(site: SiteConfig, board: Board, book: Book | None = None) -> Starle
         cursor = request.headers.get("last-event-id") or request.query_params.get("after", "")
         return StreamingResponse(_tell(board, cursor, closing), media_type="text/event-stream")
 
+    async def _fleet(_: Request) -> Response:
+        content = b"null"
+        with suppress(OSError):  # the hub may not have written it yet
+            content = fleet.read_bytes() if fleet else content
+        return Response(content, media_type="application/json")
+
     routes = [Route(path, _file(*named)) for path, named in FILES.items()]
     app = Starlette(
-        routes=[*routes, Route("/api/state", _state), Route("/stream", _stream), *(entry.routes(book) if book else [])],
+        routes=[
+            *routes,
+            Route("/api/state", _state),
+            Route("/api/fleet", _fleet),
+            Route("/stream", _stream),
+            *(entry.routes(book) if book else []),
+        ],
         middleware=[Middleware(_Guarded), Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
     )
     app.state.closing = closing
@@ -125,7 +140,14 @@ class Serving:
         self.close()
 
 
-def serve(site: SiteConfig, board: Board, port: int, stop: threading.Event, book: Book | None = None) -> Serving:
+def serve(
+    site: SiteConfig,
+    board: Board,
+    port: int,
+    stop: threading.Event,
+    book: Book | None = None,
+    fleet: Path | None = None,
+) -> Serving:
     """Serve the page from a thread of its own; returns as soon as it can be reached.
 
     Parameters
@@ -140,6 +162,8 @@ def serve(site: SiteConfig, board: Board, port: int, stop: threading.Event, book
         Ends it, as `Serving.close` does.
     book : Book, optional
         As in `make_app`.
+    fleet : pathlib.Path, optional
+        As in `make_app`.
 
     Returns
     -------
@@ -151,7 +175,7 @@ def serve(site: SiteConfig, board: Board, port: int, stop: threading.Event, book
     InputError
         If the port cannot be had.
     """
-    app = make_app(site, board, book)
+    app = make_app(site, board, book, fleet)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -177,8 +201,8 @@ def run_console(site: SiteConfig, port: int, stop: threading.Event, folder: Path
     stop : threading.Event
         Ends it.
     folder : pathlib.Path, optional
-        The hub's folder, whose store dispatch and reviewers may speak to; not needed where the store is a server, and
-        without either nobody can.
+        The hub's folder, whose store dispatch and reviewers may speak to, and which says how sensors are; the store may
+        be a server instead, and without either nobody can speak.
     """
     board = Board()
     board.set_feed(live=False)
@@ -187,7 +211,8 @@ def run_console(site: SiteConfig, port: int, stop: threading.Event, folder: Path
     book = None
     if folder is not None or site.store.url:
         book = Book(open_store(site.store, folder or Path(), site.mqtt.realm), site, load_places(site.policy))
-    with serve(site, board, port, stop, book) as page, Connection(site.mqtt, client_id, topics) as connection:
+    fleet = folder / "fleet.json" if folder is not None else None
+    with serve(site, board, port, stop, book, fleet) as page, Connection(site.mqtt, client_id, topics) as connection:
         print(f"console at {page.url}", flush=True)
         while not stop.is_set():
             for received in connection.take(timeout_s=0.5):

@@ -19,6 +19,7 @@ let cursor = "";
 let focus = ""; // the incident that the map is drawn around; empty for the whole site
 let first = true;
 let drawing = false;
+let fleet = null; // what the hub last said of its sensors; null where this page is not told
 
 const byId = (id) => document.getElementById(id);
 
@@ -178,6 +179,50 @@ function drawList() {
   byId("number").textContent = incidents.length ? String(incidents.length) : "";
 }
 
+// ------------------------------------------------------------------------------------------------------ the fleet
+
+const STALE_MS = 60_000; // the hub speaks of its sensors each ten seconds
+const words = {
+  never_heard: "never heard", losing_samples: "loses samples", clock: "clock not known well enough",
+  wrong_time: "its clock is wrong", backlog: "comes late", level_drop: "much quieter than ever: covered?",
+  moved: "it was moved", other_node: "has another node's file", disk_full: "disk full", behind: "a little behind",
+  gaps: "messages are missing",
+};
+const said = (names) => names.map((name) => words[name] ?? name).join(", ");
+
+async function lookAtFleet() {
+  try {
+    const answer = await fetch("/api/fleet");
+    fleet = answer.ok ? await answer.json() : null;
+  } catch {
+    fleet = null;
+  }
+  drawFleet();
+  drawMap();
+}
+
+function drawFleet() {
+  byId("fleet").hidden = byId("unreliable").hidden = fleet === null;
+  if (fleet === null) return;
+  const stale = Date.now() - moment(fleet.at).getTime() > STALE_MS;
+  const share = Math.round(100 * fleet.coverage_share);
+  const whole = Math.round(100 * fleet.coverage_whole_share);
+  const told = `${fleet.reliable_count} of ${count(fleet.nodes_count, "sensor")} can be relied on · coverage ${share} %`;
+  byId("fleet").className = `fleet ${stale || fleet.reliable_count < fleet.nodes_count ? "some" : "all"}`;
+  byId("fleet-title").textContent = stale
+    ? `The hub says nothing of its sensors since ${moment(fleet.at).toLocaleString(undefined, TIME_STYLE)}`
+    : told + (whole > share ? ` of ${whole} %` : "");
+  const odd = fleet.nodes.filter((node) => node.reasons.length || node.remarks.length);
+  byId("fleet-list").replaceChildren(
+    ...odd.map((node) => {
+      const item = document.createElement("li");
+      item.append(line("name", node.sensor_id), line(node.reliable ? "remark" : "reason", said([...node.reasons, ...node.remarks])));
+      return item;
+    }),
+    ...(odd.length ? [] : [line("", "Nothing to see to.", "li")]),
+  );
+}
+
 // -------------------------------------------------------------------------------------------------------- the map
 
 const shape = (tag, kind, attributes, ...children) => {
@@ -262,7 +307,10 @@ function ellipse(to, ellipse95, x_m, y_m, kind) {
 function sensor(to, names) {
   return (each) => {
     const group = shape("g", "", { transform: `translate(${to.x(each.x_m)} ${to.y(each.y_m)})` });
-    group.append(shape("path", "sensor", { d: "M0 -8L8 6H-8Z" }, hint(each.sensor_id)));
+    const node = fleet?.nodes.find((one) => one.sensor_id === each.sensor_id);
+    const bad = node && !node.reliable;
+    const told = bad ? `${each.sensor_id}: ${said(node.reasons)}` : each.sensor_id;
+    group.append(shape("path", bad ? "sensor bad" : "sensor", { d: "M0 -8L8 6H-8Z" }, hint(told)));
     if (names) group.append(label("", 0, 20, each.sensor_id, "middle"));
     return group;
   };
@@ -360,4 +408,5 @@ byId("whole").addEventListener("click", () => {
 });
 new ResizeObserver(drawMap).observe(byId("map")); // called before the browser paints the new size
 setInterval(drawMap, 5000); // a request to look runs out by itself
-begin();
+setInterval(lookAtFleet, 10_000);
+begin().then(lookAtFleet);

@@ -11,6 +11,8 @@ broker and hub, and mosquitto's settings. Nodes notice nothing of that.
 
 import argparse
 import ipaddress
+import os
+import pwd
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +143,7 @@ def make_certs(out: Path, **changes: Any) -> tuple[SiteBroker, bool]:
     site = msgspec.structs.replace(before, **changes)
     _check(site)
     authority, is_new = found(folder.ca, site.site)
+    _hand_over(folder.broker / "kept")
     _write_issued(folder.path / "hub", "hub", authority, issue(authority, mosquitto.HUB))
     _write_issued(folder.path / "console", "console", authority, issue(authority, mosquitto.CONSOLE))
     hosts = tuple(dict.fromkeys(site.hosts + LOOPBACK))
@@ -173,6 +176,23 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _hand_over(kept: Path, user: str = mosquitto.USER) -> None:
+    """Give the broker's folder to mosquitto, which gives up being root before it writes there, and reads it anew."""
+    try:
+        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        kept.parent.chmod(0o700)
+        account = pwd.getpwnam(user)
+        # Whom somebody gave it to otherwise, it stays with.
+        for folder in (kept.parent, kept):
+            if os.geteuid() == 0 and folder.stat().st_uid == 0:
+                for path in (folder, *(one for one in folder.iterdir() if one.is_file())):
+                    os.chown(path, account.pw_uid, account.pw_gid)
+    except KeyError:
+        return  # the broker runs elsewhere
+    except OSError as error:
+        raise InputError(f"{kept} cannot be made ({error.strerror}); give a folder that you may write to") from None
 
 
 def _write_issued(folder: Path, name: str, authority: Authority, issued: Issued) -> None:

@@ -14,6 +14,7 @@ from agls.messages import MAX_MESSAGE_BYTES
 from agls.transport import ROOT, ROOTS, Kind, topic
 
 HUB, CONSOLE = "agls-hub", "agls-console"
+USER = "mosquitto"  # as whom the broker runs where root starts it
 # A day of a thousand nodes at a detection a minute each is some 700 MB; nodes keep what finds no room.
 QUEUE_LIMIT_BYTES = 1_000_000_000
 HEAD_BYTES = 1_000  # of a packet: its topic, and a few more

@@ -455,7 +455,7 @@ def answered(reached: Finding, heard: Heard) -> Finding:
             "but it refuses this node",
             "is it enrolled, and not revoked? [mqtt] username and password_file, or bundle",
         )
-    elif heard.counts["connect_unanswered"]:
+    elif heard.counts["connect_ended"]:
         said, do = (
             "but it ends the connection without an answer",
             "does it want TLS (mqtts://), or another certificate?",

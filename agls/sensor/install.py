@@ -16,6 +16,8 @@ from pathlib import Path
 
 from agls.config import NodeConfig, load_node
 from agls.errors import InputError
+from agls.sensor.privacy import NAME
+from agls.sensor.setup import STATE_FOLDER
 
 USER = "agls"
 UNITS = Path("/etc/systemd/system")
@@ -162,6 +164,59 @@ def _secrets(path: Path, config: NodeConfig) -> list[Path]:
     return [path, *(Path(file) for file in named if file and Path(file).absolute().parent == path.absolute().parent)]
 
 
+def refuse_harm(path: Path, config: NodeConfig, user: str, python: str = sys.executable) -> None:
+    """Refuse what would take a folder away from others, or what the node's user could not reach.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The node's file.
+    config : NodeConfig
+        What it holds.
+    user : str
+        Who is to run it.
+    python : str, optional
+        By which Python.
+
+    Raises
+    ------
+    InputError
+        If a folder that the node writes into holds what is not the node's, or one on the way is closed to the user.
+    """
+    outbox = Path(config.outbox_file).name
+    for folder in _folders(config):
+        others = (
+            [] if _is_of(folder, user) else [one.name for one in _found_in(folder) if not _is_kept(one.name, outbox)]
+        )
+        if folder != STATE_FOLDER and others:
+            raise InputError(
+                f"{path}: the node would be given the folder {folder}, which holds other things too"
+                f" ({', '.join(sorted(others)[:3])}); name files in a folder of the node's own"
+            )
+    for place in (Path(python), Path(python).resolve(), path.absolute(), *_folders(config)):
+        for folder in place.parents:
+            if folder.is_dir() and not folder.stat().st_mode & 0o001 and not _is_of(folder, user):
+                raise InputError(
+                    f"{folder} is closed to the user {user}, who needs {place}; install agls in /opt/agls and make the"
+                    f" node's file there: sudo agls sensor init --out /etc/agls/{path.name}"
+                )
+
+
+def _found_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_of(folder: Path, user: str) -> bool:
+    try:
+        return folder.exists() and folder.owner() == user
+    except KeyError:  # whose owner has no name
+        return False
+
+
+def _is_kept(name: str, outbox: str) -> bool:
+    return name.startswith(outbox) or bool(NAME.fullmatch(name))
+
+
 def install(
     path: Path,
     config: NodeConfig,
@@ -271,6 +326,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if not shutil.which("systemctl"):
         raise InputError("systemctl is not there; a system with systemd is needed, or run `agls sensor run` by others")
+    refuse_harm(arguments.node, config, arguments.user)
     place = install(arguments.node, config, text, user=arguments.user)
     print(f"{place}: started, and from now on at boot; systemctl status {unit_name(config)} says how it goes")
     return 0

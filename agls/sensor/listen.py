@@ -14,6 +14,7 @@ from agls.sensor.onset import OnsetDetector
 # A clip may begin in the middle of its bang. It is heard as if what is quietest in its beginning had gone before.
 LEAD_S = 0.2
 BEGINNING_S, QUIETEST_S = 1.0, 0.05
+FILE_FRAMES = 1000  # samples in a block of `FileSource`
 
 
 def onsets_of(path: Path, settings: OnsetDetection | None = None, full_scale_db_spl: float = 120.0) -> Iterator[Onset]:
@@ -43,6 +44,41 @@ def onsets_of(path: Path, settings: OnsetDetection | None = None, full_scale_db_
         for block in _with_lead(source.blocks(), source.sample_rate_hz):
             yield from detector.feed(block)
         yield from detector.finish()
+
+
+def onsets_in(
+    samples: NDArray[np.float32],
+    rate_hz: float,
+    settings: OnsetDetection | None = None,
+    full_scale_db_spl: float = 120.0,
+) -> list[Onset]:
+    """Find the impulsive sounds of samples at hand, as `onsets_of` does those of a file.
+
+    Parameters
+    ----------
+    samples : numpy.ndarray, shape (frames,), float32
+        One channel, full scale 1.
+    rate_hz : float
+        Sampling rate.
+    settings : OnsetDetection or None
+        When a sound counts; None for the defaults.
+    full_scale_db_spl : float
+        Sound pressure level that reaches full scale [dB].
+
+    Returns
+    -------
+    list of Onset
+        In order of time; `index` counts from the first sample.
+    """
+    detector = OnsetDetector(settings or OnsetDetection(), full_scale_db_spl)
+    wave = np.asarray(samples, np.float32)
+    # The beginning by itself, as long as a file's blocks would make it.
+    edge = -(-round(BEGINNING_S * rate_hz) // FILE_FRAMES) * FILE_FRAMES
+    parts = [(at, part) for at, part in ((0, wave[:edge]), (edge, wave[edge:])) if part.size]
+    blocks = _with_lead(
+        iter([Block(samples=part, first_index=at, sample_rate_hz=rate_hz) for at, part in parts]), rate_hz
+    )
+    return [onset for block in blocks for onset in detector.feed(block)] + detector.finish()
 
 
 def _with_lead(blocks: Iterator[Block], rate_hz: float) -> Iterator[Block]:

@@ -159,9 +159,8 @@ def look_at_model(config: NodeConfig) -> Finding:
     """
     file = config.classification.model_file
     try:
-        return Finding(
-            "model", "ok", f"{model_name(file)}{'' if file else ', the one shipped'}, unchanged since it was made"
-        )
+        name = model_name(file, config.classification.model_key)
+        return Finding("model", "ok", f"{name}{'' if file else ', the one shipped'}, unchanged since it was made")
     except InputError as error:
         do = "copy it again, or leave classification.model_file empty; until then the shipped model judges"
         return Finding("model", "FAILED", str(error), do)

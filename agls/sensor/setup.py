@@ -409,7 +409,11 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = load_bundle(arguments.bundle) if arguments.bundle else None
     found = answers(vars(arguments), profile, bundle, ask)
     path = arguments.out or Path(f"{found['sensor_id']}.toml")
-    found.setdefault("outbox_file", str(_outbox_of(path)))
+    outbox = Path(found.setdefault("outbox_file", str(_outbox_of(path))))
+    if outbox.exists() and not outbox.is_file():
+        raise InputError(
+            f'--outbox is "{outbox}", which is there and no file; a file in a folder of its own is accepted'
+        )
     secrets = _secrets(bundle, found, arguments.password_file, ask)
     config = write_node(path, lambda files: make_config(found, files, bundle), secrets, arguments.force)
     print(_told(path, config))
@@ -430,7 +434,8 @@ def _asked_profile(ask: Ask) -> str:
 
 
 def _outbox_of(path: Path) -> Path:
-    folder = STATE_FOLDER if os.geteuid() == 0 else path.parent
+    """Name its place: in a folder that can be handed over to the node's user whole."""
+    folder = STATE_FOLDER if os.geteuid() == 0 else path.parent / f"{path.stem}.kept"
     return folder / f"{path.stem}.outbox.sqlite"
 
 

@@ -179,11 +179,11 @@ def node_shell(
 
 def _model_of(config: NodeConfig) -> "tuple[Model, Counter[str]]":
     """Load the node's model; where it cannot be used the shipped one: a pole that judges less well still hears."""
-    from agls.classify.model import load_model
+    from agls.classify.model import load_model, trusted
 
     file = config.classification.model_file
     try:
-        return load_model(Path(file) if file else None), Counter()
+        return load_model(Path(file) if file else None, trusted(config.classification.model_key)), Counter()
     except InputError as error:
         if not file:
             raise
@@ -210,13 +210,15 @@ def set_back_s(latest: str, wall_ns: int) -> float:
     return back_s if back_s > SET_BACK_S else 0.0
 
 
-def model_name(file: str) -> str:
+def model_name(file: str, key: str = "") -> str:
     """Try the model of a node.
 
     Parameters
     ----------
     file : str
         The model's file; empty for the one shipped.
+    key : str
+        Public key that it may be signed with, besides AGLS's own.
 
     Returns
     -------
@@ -228,9 +230,9 @@ def model_name(file: str) -> str:
     InputError
         If it cannot be used.
     """
-    from agls.classify.model import load_model
+    from agls.classify.model import load_model, trusted
 
-    return load_model(Path(file) if file else None).name
+    return load_model(Path(file) if file else None, trusted(key)).name
 
 
 def _counts_of(source: Source) -> Counter[str]:

@@ -424,6 +424,8 @@ def _opened(path: str) -> sqlite3.Connection:
 
 def _locked(path: str) -> IO[bytes]:
     """Keep others out; the system lets go of it however the process ends."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise _unusable(path, "it is there and no file")
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         lock = Path(f"{path}.lock").open("ab")  # noqa: SIM115 - held as long as the store

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,15 @@ def test_shots_of_unknown_place_are_located_first(tmp_path: Path, capsys: pytest
     told = capsys.readouterr().out
     assert "0 of known place" in told
     assert "all sensors and shots turned together cannot be told" in told
+
+
+def test_picks_that_do_not_fit_end_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = draw(7, 0.002)
+    wrong = replace(site, picks=replace(site.picks, toa_s=site.picks.toa_s[::-1].copy()))
+    arrivals, _ = write_arrivals(tmp_path, wrong)
+    words = ("--site", site_file(tmp_path, site), "--arrivals", arrivals, "--out", tmp_path / "new.toml")
+    assert command(*words) == 1
+    assert "THE PICKS DO NOT FIT" in capsys.readouterr().out
 
 
 def test_fixes_place_a_sensor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,3 +1,4 @@
+import base64
 import json
 from typing import get_args
 
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agls.classify.features import FEATURE_NAMES
-from agls.classify.model import content_sha256, load_model, log_ratios, probability
+from agls.classify.model import RELEASE_KEY, content_sha256, load_model, log_ratios, probability, trusted
 from agls.errors import InputError
 from agls.messages import Label, Onset
 
@@ -27,15 +28,15 @@ def refusal(tmp_path, content, *, sign=True):
         content["sha256"] = content_sha256(content)
     (tmp_path / "m.json").write_text(json.dumps(content))
     with pytest.raises(InputError) as caught:
-        load_model(tmp_path / "m.json")
+        load_model(tmp_path / "m.json", keys=() if sign else (RELEASE_KEY,))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_the_shipped_model_is_small_and_says_what_trained_it(shipped, project):
-    assert (project / "agls/classify/model.json").stat().st_size < 200 * 1024
+    assert (project / "agls/classify/model.json").stat().st_size < 400 * 1024
     licences = {one.licence.split(" ")[0] for one in shipped.content.training}
-    assert licences == {"CC", "CC0"}
+    assert licences == {"CC", "CC0", "MIT", "Apache-2.0"}
     assert all("NC" not in one.licence and one.attribution and one.sha256 for one in shipped.content.training)
     assert "partly on trained data" in shipped.content.caution
     assert shipped.content.metrics["pittsburgh gunshots recognised"] > 0.8
@@ -59,9 +60,14 @@ def test_no_features_are_too_wild_to_be_weighed(shipped, row):
 
 
 def test_what_is_far_from_all_training_is_unknown(shipped):
-    far = np.array(shipped.content.mean) + 1e6 * np.array(shipped.content.axes[0])
-    assert shipped.examine_features(far).label == "unknown"
-    assert shipped.examine_features(np.array(shipped.content.mean)).label != "unknown"
+    mean, axes = shipped.content.mean.unpacked(), shipped.content.axes.unpacked()
+    assert shipped.examine_features(mean + 1e6 * axes[0]).label == "unknown"
+    assert shipped.examine_features(mean).label != "unknown"
+
+
+def test_a_key_of_ones_own_is_trusted_besides_the_release_key():
+    assert trusted("") == (RELEASE_KEY,)
+    assert trusted("11" * 32) == (RELEASE_KEY, "11" * 32)
 
 
 def test_ratios_do_not_depend_on_the_class_shares_of_training():
@@ -89,11 +95,19 @@ def test_a_probability_is_a_probability(llr, prior):
 
 
 def test_a_changed_parameter_is_refused(tmp_path, content):
-    content["mean"][0] += 0.1
+    content["far"] += 0.1
     assert "SHA-256" in refusal(tmp_path, content, sign=False)
 
 
-@pytest.mark.parametrize("key", ["features", "layers", "sha256", "training"])
+def test_a_model_whose_signature_was_changed_or_taken_off_is_refused(tmp_path, content):
+    assert "not signed" in refusal(tmp_path, content | {"signature": None}, sign=False)
+    other = {"key": content["signature"]["key"], "value": "00" * 64}
+    assert "forged" in refusal(tmp_path, content | {"signature": other}, sign=False)
+    strange = {"key": "11" * 32, "value": content["signature"]["value"]}
+    assert "not trusted" in refusal(tmp_path, content | {"signature": strange}, sign=False)
+
+
+@pytest.mark.parametrize("key", ["features", "hidden", "sha256", "training", "signature"])
 def test_a_missing_part_is_refused(tmp_path, content, key):
     del content[key]
     refusal(tmp_path, content, sign=False)
@@ -102,10 +116,19 @@ def test_a_missing_part_is_refused(tmp_path, content, key):
 def test_parts_that_do_not_fit_are_refused(tmp_path, content):
     assert "format" in refusal(tmp_path, content | {"format": "agls-model-9"})
     assert "features" in refusal(tmp_path, content | {"features": content["features"][::-1]})
-    assert "shape" in refusal(tmp_path, content | {"mean": content["mean"][:-1]})
-    assert "shape" in refusal(tmp_path, content | {"layers": content["layers"][:1]})
-    assert "scale" in refusal(tmp_path, content | {"scale": [0.0] * len(content["scale"])})
-    renamed = ["other" if name == "gunshot" else "pop" if name == "other" else name for name in content["classes"]]
+    count = len(content["features"])
+    zeros = {"shape": [count], "base64": base64.b64encode(bytes(4 * count)).decode()}
+    assert "shape" in refusal(tmp_path, content | {"mean": content["axis_scale"]})
+    assert "shape" in refusal(tmp_path, content | {"sees": content["sees"][:-1]})
+    assert "shape" in refusal(tmp_path, content | {"sees": [[count] * len(one) for one in content["sees"]]})
+    assert "shape" in refusal(tmp_path, content | {"hidden": content["hidden_bias"]})
+    assert "shape" in refusal(tmp_path, content | {"output": content["hidden"]})
+    assert "scale" in refusal(tmp_path, content | {"scale": zeros})
+    assert "not a model" in refusal(tmp_path, content | {"mean": zeros | {"base64": "AAAA"}})
+    assert "not a model" in refusal(tmp_path, content | {"mean": zeros | {"base64": "!"}})
+    nan = {"shape": [count], "base64": base64.b64encode(np.full(count, np.nan, "<f4").tobytes()).decode()}
+    assert "no number" in refusal(tmp_path, content | {"mean": nan})
+    renamed = ["unknown" if name == "gunshot" else name for name in content["classes"]]
     assert "gunshot" in refusal(tmp_path, content | {"classes": renamed})
 
 

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from agls.config import Camera, Mqtt, Origin, Sensor, SiteConfig
 from agls.console.app import Serving, run_console, serve, site_map
 from agls.console.board import Board
 from agls.errors import InputError
+from agls.fleet import Fleet, write_fleet
 from agls.messages import Ellipse, Incident, UtcNs
 from agls.transport import Connection
 
@@ -138,6 +140,14 @@ def test_the_stream_tells_what_is_known_and_then_what_happens(page, board) -> No
     assert then["records"][0]["round_count"] == 4
 
 
+def test_how_sensors_are_is_what_the_hub_last_wrote_and_nothing_before(board, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.json"
+    with serve(SITE, board, 0, threading.Event(), fleet=file) as page:
+        assert get(page, "/api/fleet")[1] == b"null"
+        file.write_bytes(b'{"at": "2026-11-20T21:00:00.000000000Z"}')
+        assert json.loads(get(page, "/api/fleet")[1]) == {"at": "2026-11-20T21:00:00.000000000Z"}
+
+
 def test_a_page_that_comes_back_hears_only_what_it_missed(page, board) -> None:
     board.on_outbound(HEARD)
     with Stream(page) as stream:
@@ -214,19 +224,29 @@ def test_a_console_beside_the_hub_shows_what_the_broker_brings(capsys, tmp_path:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium found")
-def test_a_real_browser_shows_the_incident_and_never_markup_from_outside(page, board, tmp_path: Path) -> None:
+def test_a_real_browser_shows_the_incident_and_never_markup_from_outside(board, tmp_path: Path) -> None:
     board.on_outbound(HEARD)
-    shown = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path}", "--virtual-time-budget=4000",
-         "--enable-logging=stderr", "--dump-dom", page.url],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert "CONSOLE" not in re.sub(r".*favicon.*", "", shown.stderr)
-    dom = shown.stdout
+    places_m = {"pole-1": (0.0, 0.0, 5.0), "pole-2": (400.0, 90.0, 5.0)}
+    write_fleet(Fleet(SITE, places_m).state(time.time_ns()), tmp_path)
+    with serve(SITE, board, 0, threading.Event(), fleet=tmp_path / "fleet.json") as page:
+        dom = shown_by_a_browser(page, tmp_path)
     assert 'class="feed live"' in dom
     assert "Bridge &lt;b&gt;Street&lt;/b&gt;" in dom
     for words in ("3 rounds", "40.44036, -79.99764 · within 12 m", "p 0.97 · heard by 9 sensors"):
         assert words in dom
-    assert dom.count('class="sensor"') == 3  # two on the map, one in the legend
+    assert "0 of 2 sensors can be relied on" in dom
+    assert dom.count("pole-2: never heard") == 1
+    assert dom.count('class="sensor bad"') == 3  # two on the map, one in the legend
     assert 'class="ring"' in dom
+
+
+def shown_by_a_browser(page: Serving, folder: Path) -> str:
+    """Open the page, and give what a browser made of it."""
+    shown = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", f"--user-data-dir={folder}", "--virtual-time-budget=4000",
+         "--enable-logging=stderr", "--dump-dom", page.url],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "CONSOLE" not in re.sub(r".*favicon.*", "", shown.stderr)
+    return shown.stdout

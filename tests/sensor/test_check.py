@@ -249,7 +249,8 @@ def run_some(config: NodeConfig, until_s: float = 14.0) -> None:
     [
         ({"connected": 1}, True, "accepts this node"),
         ({"connect_refused": 3}, False, "refuses this node"),
-        ({"connect_unanswered": 2}, False, "without an answer"),
+        ({"connect_ended": 2}, False, "without an answer"),
+        ({"connect_unanswered": 2}, False, "never answers"),
         ({}, False, "never answers"),
         ({"connected": 4, "connection_lost": 3}, False, "broke 3 times"),
     ],

@@ -12,7 +12,7 @@ from agls.cli import main
 from agls.config import Clips, Mqtt, NodeConfig
 from agls.errors import InputError
 from agls.example import example
-from agls.sensor.install import install, unit, unit_name
+from agls.sensor.install import install, refuse_harm, unit, unit_name
 
 EXPOSED_MOST = 2.0  # of 10, by systemd's own account
 
@@ -88,6 +88,25 @@ def test_installing_hands_over_state_and_secrets_and_starts_the_unit(tmp_path: P
     owned = done[3][2:]
     assert set(owned) == {str(path), config.mqtt.password_file, str(tmp_path / "state" / "outbox.sqlite-wal")}
     assert done[-1] == ["systemctl", "enable", "--now", "agls-sensor-pole-7.service"]
+
+
+def test_a_folder_that_holds_other_things_is_not_taken_away(tmp_path: Path) -> None:
+    path, config = node_file(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "outbox.sqlite-wal").touch()
+    owner = tmp_path.owner()
+    refuse_harm(path, config, owner, python="/usr/bin/env")
+    (tmp_path / "state" / "letters.txt").touch()
+    with pytest.raises(InputError, match=r"state, which holds other things too \(letters.txt\)"):
+        refuse_harm(path, config, "agls-nobody", python="/usr/bin/env")
+
+
+def test_what_the_nodes_user_could_not_reach_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(0o700)
+    path, config = node_file(home)
+    with pytest.raises(InputError, match="is closed to the user agls-nobody"):
+        refuse_harm(path, config, "agls-nobody", python="/usr/bin/env")
 
 
 def test_a_user_who_is_there_is_not_made_again(tmp_path: Path) -> None:

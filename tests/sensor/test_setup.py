@@ -62,6 +62,13 @@ def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert modes(tmp_path) == {"pole-7.toml": 0o600}
 
 
+def test_an_outbox_that_is_no_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sensor", "init", "--profile", "sim", "--sensor-id", "pole-7", "--out", str(tmp_path / "n.toml")]
+    assert main([*words, "--outbox", str(tmp_path)]) == 2
+    assert "is there and no file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pole-7.toml").write_text("mine")
     assert init(tmp_path) == 2

@@ -193,6 +193,52 @@ def span_deg(sight: Sight, ellipse: Ellipse) -> float:
     return 2.0 * math.degrees(float(np.max(np.arctan2(np.abs(right_m), depth_m))))
 
 
+def is_fixed(camera: Camera) -> bool:
+    """Tell whether a camera cannot turn.
+
+    Parameters
+    ----------
+    camera : Camera
+        With its limits.
+
+    Returns
+    -------
+    bool
+        Whether the limits leave it one pan and one tilt.
+    """
+    return camera.pan_min_deg == camera.pan_max_deg and camera.tilt_min_deg == camera.tilt_max_deg
+
+
+def nearest_aim(camera: Camera, sight: Sight) -> Aim:
+    """Set a camera, zoomed out, as near to a target as its limits allow; a fixed one looks where it looks.
+
+    Parameters
+    ----------
+    camera : Camera
+        The camera and its limits.
+    sight : Sight
+        The target as seen from the lens.
+
+    Returns
+    -------
+    Aim
+        The setting; it may not show the target at all.
+    """
+    counted = levelled(camera, sight)
+    wanted_deg = (counted.azimuth_deg - camera.pan_zero_azimuth_deg) % 360.0
+    limits = (camera.pan_min_deg, camera.pan_max_deg)
+    turns = [wanted_deg + 360.0 * turn for turn in (-2, -1, 0, 1)]
+    near = [(abs(min(max(pan, limits[0]), limits[1]) - pan), min(max(pan, limits[0]), limits[1])) for pan in turns]
+    return Aim(
+        pan_deg=_rounded(min(near, key=lambda pair: (pair[0], abs(pair[1])))[1]),
+        tilt_deg=_rounded(min(max(counted.elevation_deg, camera.tilt_min_deg), camera.tilt_max_deg)),
+        hfov_deg=camera.hfov_max_deg,
+        distance_m=round(sight.distance_m, 3),
+        fits=False,
+        missing_deg=0.0,
+    )
+
+
 def aim(camera: Camera, sight: Sight, ellipse: Ellipse) -> Aim | Rejection:
     """Set a camera so that it shows an ellipse, or say why it cannot.
 

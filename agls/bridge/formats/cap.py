@@ -36,10 +36,10 @@ def document(record: IncidentRecord, dialect: Dialect) -> bytes:
     bytes
         XML.
     """
-    alert = ET.Element("alert", xmlns=NAMESPACE)
+    root = ET.Element("alert", xmlns=NAMESPACE)
     references = f"{record.issuer},{record.incident}.0,{_time(record.first.at_ns)}"
     elements(
-        alert,
+        root,
         {
             "identifier": f"{record.incident}.{record.revision}",
             "sender": record.issuer,
@@ -54,14 +54,14 @@ def document(record: IncidentRecord, dialect: Dialect) -> bytes:
             "incidents": record.incident,
         },
     )
-    _info(element(alert, "info"), record, dialect)
-    return written(alert)
+    _say(element(root, "info"), record, dialect)
+    return written(root)
 
 
-def _info(info: ET.Element, record: IncidentRecord, dialect: Dialect) -> None:
+def _say(part: ET.Element, record: IncidentRecord, dialect: Dialect) -> None:
     found, withdrawn = shown(record), wording.is_withdrawn(record)
     elements(
-        info,
+        part,
         {
             "language": "en-US",
             "category": "Security",
@@ -73,9 +73,9 @@ def _info(info: ET.Element, record: IncidentRecord, dialect: Dialect) -> None:
         },
     )
     for name, value in (("agls:incident_type", record.incident_type), ("agls:type_code", record.type_code)):
-        _pair(info, "eventCode", name, value)
+        _pair(part, "eventCode", name, value)
     elements(
-        info,
+        part,
         {
             "effective": _time(record.at_ns),
             "onset": _time(found.first_shot_ns),
@@ -88,8 +88,8 @@ def _info(info: ET.Element, record: IncidentRecord, dialect: Dialect) -> None:
         },
     )
     for name, value in _parameters(record).items():
-        _pair(info, "parameter", f"agls:{name}", value)
-    _area(element(info, "area"), record)
+        _pair(part, "parameter", f"agls:{name}", value)
+    _area(element(part, "area"), record)
 
 
 def _parameters(record: IncidentRecord) -> dict[str, str]:

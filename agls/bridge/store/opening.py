@@ -115,6 +115,7 @@ def _sqlite(path: Path) -> sa.Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # what was told must survive the loss of power
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what was purged is gone from the file, too
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

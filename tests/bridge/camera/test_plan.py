@@ -37,7 +37,7 @@ def test_a_request_says_how_to_turn_and_zoom(incident) -> None:
     assert isinstance(request, SlewRequest)
     assert request.pan_deg == pytest.approx(-30.0, abs=0.01)
     assert request.tilt_deg == pytest.approx(-math.degrees(math.atan(8.0 / 100.0)), abs=0.01)
-    assert request.hfov_deg == pytest.approx(2 * math.degrees(math.atan(16.2 / 100.32)), abs=0.01)
+    assert request.hfov_deg == pytest.approx(2 * math.degrees(math.atan(31.2 / 100.32)), abs=0.01)
     assert request.fits
     assert request.target.latitude_deg == LATITUDE
     assert (request.issued_ns, request.not_after_ns, request.hold_s) == (NOW_NS, NOW_NS + 60 * S, 60.0)

@@ -16,7 +16,7 @@ from agls.bridge.store import queue, tables
 from agls.bridge.store.opening import open_store
 from agls.bridge.store.writing import chained
 from agls.config import Cad, Mqtt, Policy, Store, Subscriber
-from agls.errors import InputError
+from agls.errors import InputError, MessageError
 
 NOON_NS = 1_545_220_800_000_000_000
 S = 10**9
@@ -43,9 +43,9 @@ def test_a_new_store_has_the_tables_as_they_are_described(open_book) -> None:
 
 def test_a_revision_its_audit_and_its_letters_are_written_together_or_not_at_all(open_book, said, incident) -> None:
     book = open_book(subscriber=(CAD, RTCC))
-    bad = msgspec.structs.replace(incident(incident="I2"), shot_ids=("x" * 10,), latitude_deg="no number")
-    with pytest.raises(Exception, match=r"."):
-        book.enter([said(incident(), 1.0), said(bad, 2.0)], NOON_NS)
+    bad = said(incident(incident="I2", shot_ids=("x",), latitude_deg="no number"), 2.0, is_due=False)
+    with pytest.raises(MessageError, match="latitude_deg"):
+        book.enter([said(incident(), 1.0), bad], NOON_NS)
     for table in (tables.incident, tables.revision, tables.audit, tables.outbox, tables.shot, tables.stage):
         assert rows(book, table, *table.columns.keys()) == []
     assert book.entered_ns() == 0
@@ -54,6 +54,36 @@ def test_a_revision_its_audit_and_its_letters_are_written_together_or_not_at_all
     assert rows(book, tables.audit, "subject", "move", "author") == [("i20181219-1", "publish", "machine")]
     assert letters(book, incident="i20181219-1") == [("rtcc", 0, "open"), ("cad", 0, "open")]
     assert book.entered_ns() == NOON_NS + S
+
+
+def test_wherever_a_store_fails_within_a_move_nothing_of_it_is_kept(open_book, said, incident) -> None:
+    book, statements, fail_at = open_book(subscriber=(CAD, RTCC)), [], [0]
+
+    @sa.event.listens_for(book.engine, "before_cursor_execute")
+    def count(_connection, _cursor, statement, *_):
+        statements.append(statement)
+        if len(statements) == fail_at[0]:
+            raise sa.exc.OperationalError(statement, {}, Exception("gone"))
+
+    moves = (
+        lambda: book.enter([said(incident(), 1.0)], NOON_NS),
+        lambda: people.review(book, "i20181219-1", "R", "x", "gunfire", now_ns=NOON_NS + 9 * S),
+    )
+    for number, move in enumerate(moves):
+        for failed_at in range(1, 60):
+            statements.clear()
+            fail_at[0] = failed_at
+            try:
+                move()
+                break
+            except sa.exc.OperationalError:
+                fail_at[0] = 0
+                counts = [len(rows(book, table, *table.columns.keys())) for table in (tables.revision, tables.audit)]
+                assert counts == [number, number], f"failed at statement {failed_at}"
+                assert len(letters(book)) == 2 * number
+        fail_at[0] = 0
+        assert len(statements) > 8
+    assert (len(rows(book, tables.revision, "revision")), len(letters(book))) == (2, 4)
 
 
 def test_what_the_hub_says_again_changes_nothing(open_book, said, incident) -> None:
