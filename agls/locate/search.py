@@ -15,16 +15,17 @@ import numpy as np
 
 from agls.config import Locating
 from agls.locate import _search, _select
-from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
+from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
 from agls.locate._search import GATE, Bools, Ints
 from agls.locate._shock import FASTEST_M_S, SHOCK
 from agls.locate.burst import STACK_FLIGHT, find_bursts, in_flight
 from agls.locate.choose import BURST_SHOTS, choose
+from agls.locate.common_air import common_air, learned_air, slopes
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
 from agls.locate.shock import FEWEST_CRACKS, find_rifles, may_hold_rifles
-from agls.locate.solve import Air, Solution, solve
-from agls.locate.window import BURST_S, ECHO_RATE, WIDER, Window, open_window
+from agls.locate.solve import Air
+from agls.locate.window import BURST_S, ECHO_RATE, Window, open_window
 
 __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
 
@@ -37,13 +38,6 @@ DENSE_FLIGHT = 12.0  # sounds in flight from which what is found first is mostly
 AGAIN, MORE = 6, 1.03  # so often what is explained tells more of what else is heard, or until it explains hardly more
 POOL_M = 6.0  # proposals this near each other may be one place,
 POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
-# Not knowing the air blurs a second's delay; where that is so much more than an arrival's sigma, learn it from so many
-# shots that so many sensors heard. What shots share does not average out: it is never known better than a share.
-BLUR_S, BLUR_SIGMAS = 1.0, 2.0
-LEARN_SENSORS, LEARN_SHOTS, LEARN_MOST, LEARN_LEAST = 6, 2, 25, 0.3
-LEARN_ROUNDS, LEARN_TAIL = 10, 4.0  # some shots are wrong, so tails are a t-distribution's
-LEARN_SIGMAS = 2.0  # wrong shots pull all the same
-TOLD_LEAST = 1e-6  # hardly anything, so that it is never nothing [s2/m2]
 UNEXPLAINED_SHARE = 0.3  # of what is heard in dense fire, to begin with
 # Where nothing else was fired a shot must bring so much more, at one impulse a second at each sensor; three arrivals
 # make a place, so chance grows with the cube of the impulses.
@@ -111,14 +105,12 @@ def find_shots(
     if dense and _mostly_alone(found):
         found = _all_alone(window, decided)
     else:
-        if thorough and (learned := _learned_air(found, picks, array, air, settings)) is not None:
+        if thorough and (learned := learned_air(found, picks, array, air, settings)) is not None:
             again = _find(window.in_air(learned), decided, thorough=thorough)
             found, after = max((found, after), again, key=lambda one: sum(shot.surplus for shot in one[0]))
         if dense and float((~after.taken).mean()) > LEFT_SHARE:
             window = replace(window, mean=after.mean, precision=after.precision)
-            found = _reconsidered(
-                window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings)
-            )
+            found = _reconsidered(window, found, decided, lambda shots: learned_air(shots, picks, array, air, settings))
     found = _without_repeated_echoes(found, decided, _apart_m(window))
     return _unlikely_by_chance(found, window, decided, idle)
 
@@ -243,7 +235,7 @@ def _all_alone(window: Window, decided: Sequence[Found]) -> list[Found]:
         if explained <= most:
             break
         best, most, count = found, explained, float(len(found))
-        if (air := _common_air(found, known)) is not None:
+        if (air := common_air(found, known)) is not None:
             window = window.in_air(air)
         now = window.foreseen([*decided, *found])
     return best
@@ -287,76 +279,6 @@ def _unlikely_by_chance(found: list[Found], window: Window, decided: Sequence[Fo
                 continue
         kept.append(shot)
     return sorted(kept, key=lambda shot: shot.origin_s)
-
-
-def _learned_air(found: list[Found], picks: Picks, array: Array, air: Air, settings: Locating) -> Air | None:
-    """Learn the air from the shots that stand out, where not knowing it blurs delays more than all else.
-
-    Several shooters' bursts are told apart by delays of milliseconds, and an unreported wind bends them by tens.
-    """
-    doubt = math.hypot(air.sound_speed_sigma_m_s, air.wind_sigma_m_s * math.sqrt(2.0)) / air.sound_speed_m_s
-    arrival_s = math.hypot(settings.path_sigma_s, float(np.median(picks.sigma_s)))
-    strong = sorted((shot for shot in found if len(shot.members) >= LEARN_SENSORS), key=lambda shot: -shot.surplus)
-    if doubt * BLUR_S < BLUR_SIGMAS * arrival_s or len(strong) < LEARN_SHOTS:
-        return None
-    heard = [_air_of_one(shot, picks, array, air, settings) for shot in strong[:LEARN_MOST]]
-    c, u, v = (
-        float(np.median([getattr(one, name) for one in heard])) for name in ("sound_speed_m_s", "east_m_s", "north_m_s")
-    )
-    share = max(LEARN_LEAST, 1.0 / math.sqrt(len(heard)))
-    sigma_c = share * float(np.median([one.sound_speed_sigma_m_s for one in heard]))
-    return Air(c, u, v, sigma_c, share * float(np.median([one.wind_sigma_m_s for one in heard])))
-
-
-def _air_of_one(shot: Found, picks: Picks, array: Array, air: Air, settings: Locating) -> Air:
-    """Solve one shot for the air it went through."""
-    own = list(shot.members)
-    sigma_s = np.hypot(picks.sigma_s[own], settings.path_sigma_s)
-    solution = solve(array.positions_m[picks.sensor[own]], picks.toa_s[own], sigma_s, air)
-    return solution.air if isinstance(solution, Solution) else air
-
-
-def _common_air(found: list[Found], window: Window) -> Air | None:
-    """Learn the air from many shots together, where not knowing it blurs delays more than all else.
-
-    What each place tells of the air is summed up, and what was known beforehand counted once.
-    """
-    sigma_c, sigma_w = window.precision[4] ** -0.5, window.precision[5] ** -0.5
-    arrival_s = math.hypot(window.path_s / WIDER, window.pick_s)
-    strong = sorted((shot for shot in found if len(shot.members) >= LEARN_SENSORS), key=lambda shot: -shot.surplus)
-    doubt = math.hypot(sigma_c, sigma_w * math.sqrt(2.0)) / window.speed_m_s
-    if doubt * BLUR_S < BLUR_SIGMAS * arrival_s or len(strong) < LEARN_SHOTS:
-        return None
-    strong = strong[: max(len(strong) // 2, LEARN_MOST)]  # the rest may be others' picks
-    told = [_air_of(shot, window) for shot in strong]
-    means, precisions = np.array([mean for mean, _ in told]), np.array([precision for _, precision in told])
-    # Paths that the shots of one place share do not average out: a place counts once.
-    alike = np.array([sum(other.place_m == shot.place_m for other in strong) for shot in strong])
-    prior_precision, share = np.diag(window.precision[4:]), 1.0 / alike
-    for _ in range(LEARN_ROUNDS):
-        precision = prior_precision + np.einsum("i,ijk->jk", share, precisions)
-        air = np.linalg.solve(precision, prior_precision @ window.mean[4:] + np.einsum("i,ij->j", share, means))
-        off = air - np.linalg.solve(precisions, means[..., None])[..., 0]
-        share = 1.0 / alike / (1.0 + np.einsum("ij,ijk,ik->i", off, precisions, off) / LEARN_TAIL)
-    spread = LEARN_SIGMAS * np.sqrt(np.diag(np.linalg.inv(precision)))
-    c, u, v = air.tolist()
-    return Air(c, u, v, float(spread[0]), float(spread[1:].max()))
-
-
-def _air_of(shot: Found, window: Window) -> tuple[Floats, Floats]:
-    """Say what one shot tells of the air it went through, its place being anywhere: precision times mean, precision.
-
-    What was known of the air before is taken out again; its place and time are left out (Schur's complement).
-    """
-    theta, mean = window.theta_of(shot), window.mean_at(window.theta_of(shot))
-    members = window.members_of(shot)
-    arrivals = np.empty((5, len(members)))
-    n = _search.gather(members, *window.array.columns_m, window.t, window.s, window.path_s / WIDER, arrivals)
-    refine(*arrivals[:, :n], theta, mean, window.precision, GATE, PARAMETERS, np.empty(n), np.empty(n))
-    rows = _slopes(arrivals[:3, :n].T, theta) / arrivals[4, :n, None]
-    told = rows.T @ rows + np.diag([0.0, 0.0, 0.0, window.precision[3], *[TOLD_LEAST] * 3])
-    precision = told[4:, 4:] - told[4:, :4] @ np.linalg.solve(told[:4, :4], told[:4, 4:])
-    return precision @ theta[4:] + window.precision[4:] * (theta[4:] - mean[4:]), precision
 
 
 def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
@@ -485,22 +407,11 @@ def _exact_nats(window: Window, thetas: Floats, members: Ints) -> Floats:
     free = np.log(window.precision[3:]).sum() + np.linalg.slogdet(unit)[1]
     for i, (theta, own) in enumerate(zip(thetas, members, strict=True)):
         heard = own >= 0
-        rows = _slopes(positions[heard], theta) / np.hypot(window.s[own[heard]], window.path_s)[:, None]
+        rows = slopes(positions[heard], theta) / np.hypot(window.s[own[heard]], window.path_s)[:, None]
         off = (theta - window.mean_at(theta))[3:]
         told = np.linalg.slogdet(rows.T @ rows + prior)[1]
         out[i] = 0.5 * (told - free) + 0.5 * (window.precision[3:] * off**2).sum()
     return out
-
-
-def _slopes(positions_m: Floats, theta: Floats) -> Floats:
-    """Say how much later a shot is heard at each of some sensors for more of each unknown."""
-    away = positions_m - theta[[0, 1, 3]]
-    far = np.linalg.norm(away, axis=1)
-    c = theta[4]
-    return np.column_stack([
-        -away[:, :2] / far[:, None] / c, np.full(len(far), 1.0 / REFERENCE_SPEED_M_S), -away[:, 2] / far / c,
-        -far / c**2, -away[:, :2] / c**2,
-    ])  # fmt: skip
 
 
 def _follow_nats(window: Window, thetas: Floats, surplus: Floats) -> Floats:
