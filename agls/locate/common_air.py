@@ -1,4 +1,4 @@
-"""What many shots together tell of the air they went through.
+"""What shots tell of the air they went through, alone and together, and how exactly they are told themselves.
 
 Each shot's place is eliminated; the air is common to all, and what was known of it beforehand counts once.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from agls.config import Locating
 from agls.locate import _search
 from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, refine
-from agls.locate._search import GATE
+from agls.locate._search import GATE, Ints
 from agls.locate.picks import Array, Found, Picks
 from agls.locate.solve import Air, Solution, solve
 from agls.locate.window import WIDER, Window
@@ -122,13 +122,45 @@ def _air_of(shot: Found, window: Window) -> tuple[Floats, Floats]:
     n = _search.gather(members, *window.array.columns_m, window.t, window.s, window.path_s / WIDER, arrivals)
     px, py, pz, t, s = arrivals[:, :n]
     refine(px, py, pz, t, s, theta, mean, window.precision, GATE, PARAMETERS, np.empty(n), np.empty(n))
-    rows = slopes(arrivals[:3, :n].T, theta) / arrivals[4, :n, None]
+    rows = _slopes(arrivals[:3, :n].T, theta) / arrivals[4, :n, None]
     told = rows.T @ rows + np.diag([0.0, 0.0, 0.0, window.precision[3], *[TOLD_LEAST] * 3])
     precision = told[4:, 4:] - told[4:, :4] @ np.linalg.solve(told[:4, :4], told[:4, 4:])
     return precision @ theta[4:] + window.precision[4:] * (theta[4:] - mean[4:]), precision
 
 
-def slopes(positions_m: Floats, theta: Floats) -> Floats:
+def exact_nats(window: Window, thetas: Floats, members: Ints) -> Floats:
+    """Say how much more a shot must bring than one known to an arrival's error in place and time.
+
+    A place fitted to many arrivals, in an air fitted along with it, is one of many that could have been fitted: what
+    counts is the likelihood averaged over all there may be, not the highest (Laplace's approximation).
+
+    Parameters
+    ----------
+    window : Window
+        The picks.
+    thetas, members : numpy.ndarray, shape (k, 7), (k, m)
+        The shots, and each sensor's pick or -1.
+
+    Returns
+    -------
+    numpy.ndarray, shape (k,)
+        How much more each must bring [nats].
+    """
+    out = np.empty(len(thetas))
+    positions = np.column_stack(window.array.columns_m)
+    prior = np.diag(window.precision)
+    unit = window.sigma_s**-2 * np.diag([window.speed_m_s**-2] * 2 + [REFERENCE_SPEED_M_S**-2])
+    free = np.log(window.precision[3:]).sum() + np.linalg.slogdet(unit)[1]
+    for i, (theta, own) in enumerate(zip(thetas, members, strict=True)):
+        heard = own >= 0
+        rows = _slopes(positions[heard], theta) / np.hypot(window.s[own[heard]], window.path_s)[:, None]
+        off = (theta - window.mean_at(theta))[3:]
+        told = np.linalg.slogdet(rows.T @ rows + prior)[1]
+        out[i] = 0.5 * (told - free) + 0.5 * (window.precision[3:] * off**2).sum()
+    return out
+
+
+def _slopes(positions_m: Floats, theta: Floats) -> Floats:
     """Say how much later a shot is heard at each of some sensors for more of each unknown.
 
     Parameters

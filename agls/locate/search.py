@@ -20,7 +20,7 @@ from agls.locate._search import GATE, Bools, Ints
 from agls.locate._shock import FASTEST_M_S, SHOCK
 from agls.locate.burst import STACK_FLIGHT, find_bursts, in_flight
 from agls.locate.choose import BURST_SHOTS, choose
-from agls.locate.common_air import common_air, learned_air, slopes
+from agls.locate.common_air import common_air, exact_nats, learned_air
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
 from agls.locate.shock import FEWEST_CRACKS, find_rifles, may_hold_rifles
@@ -390,28 +390,8 @@ def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
 
 def _lone_costs(window: Window, thetas: Floats, members: Ints, scores: Floats) -> Floats:
     """Say what each of some proposed shots must bring: the more exactly it is told, the more others there could be."""
-    costs = window.cost_nats(1) + _exact_nats(window, thetas, members)
+    costs = window.cost_nats(1) + exact_nats(window, thetas, members)
     return np.asarray(costs - _follow_nats(window, thetas, scores - costs))
-
-
-def _exact_nats(window: Window, thetas: Floats, members: Ints) -> Floats:
-    """Say how much more a shot must bring than one known to an arrival's error in place and time.
-
-    A place fitted to many arrivals, in an air fitted along with it, is one of many that could have been fitted: what
-    counts is the likelihood averaged over all there may be, not the highest (Laplace's approximation).
-    """
-    out = np.empty(len(thetas))
-    positions = np.column_stack(window.array.columns_m)
-    prior = np.diag(window.precision)
-    unit = window.sigma_s**-2 * np.diag([window.speed_m_s**-2] * 2 + [REFERENCE_SPEED_M_S**-2])
-    free = np.log(window.precision[3:]).sum() + np.linalg.slogdet(unit)[1]
-    for i, (theta, own) in enumerate(zip(thetas, members, strict=True)):
-        heard = own >= 0
-        rows = slopes(positions[heard], theta) / np.hypot(window.s[own[heard]], window.path_s)[:, None]
-        off = (theta - window.mean_at(theta))[3:]
-        told = np.linalg.slogdet(rows.T @ rows + prior)[1]
-        out[i] = 0.5 * (told - free) + 0.5 * (window.precision[3:] * off**2).sum()
-    return out
 
 
 def _follow_nats(window: Window, thetas: Floats, surplus: Floats) -> Floats:
