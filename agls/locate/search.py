@@ -20,10 +20,11 @@ from agls.locate._search import GATE, Bools, Ints
 from agls.locate._shock import FASTEST_M_S, SHOCK
 from agls.locate.burst import STACK_FLIGHT, find_bursts, in_flight
 from agls.locate.choose import BURST_SHOTS, choose
+from agls.locate.common_air import common_air, exact_nats, learned_air
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
 from agls.locate.shock import FEWEST_CRACKS, find_rifles, may_hold_rifles
-from agls.locate.solve import Air, Solution, solve
+from agls.locate.solve import Air
 from agls.locate.window import BURST_S, ECHO_RATE, Window, open_window
 
 __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
@@ -37,10 +38,7 @@ DENSE_FLIGHT = 12.0  # sounds in flight from which what is found first is mostly
 AGAIN, MORE = 6, 1.03  # so often what is explained tells more of what else is heard, or until it explains hardly more
 POOL_M = 6.0  # proposals this near each other may be one place,
 POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
-# Not knowing the air blurs a second's delay; where that is so much more than an arrival's sigma, learn it from so many
-# shots that so many sensors heard. What shots share does not average out: it is never known better than a share.
-BLUR_S, BLUR_SIGMAS = 1.0, 2.0
-LEARN_SENSORS, LEARN_SHOTS, LEARN_MOST, LEARN_LEAST = 6, 2, 25, 0.3
+UNEXPLAINED_SHARE = 0.3  # of what is heard in dense fire, to begin with
 # Where nothing else was fired a shot must bring so much more, at one impulse a second at each sensor; three arrivals
 # make a place, so chance grows with the cube of the impulses.
 LONE_NATS, TRIPLE, LONE_LEAST, LONE_MOST = 12.0, 3.0, 2.0, 16.0
@@ -103,13 +101,16 @@ def find_shots(
     idle = idle or Idle.at_first(len(array.sensor_ids))
     window = open_window(picks, array, air, settings, horizon_s, decided)
     found, after = _find(window, decided, thorough=thorough)
-    if thorough and (learned := _learned_air(found, picks, array, air, settings)) is not None:
-        again = _find(window.in_air(learned), decided, thorough=thorough)
-        found, after = max((found, after), again, key=lambda one: sum(shot.surplus for shot in one[0]))
-    left = float((~after.taken).mean())
-    if thorough and found and in_flight(window) >= DENSE_FLIGHT and left > LEFT_SHARE:
-        window = replace(window, mean=after.mean, precision=after.precision)
-        found = _reconsidered(window, found, decided, lambda shots: _learned_air(shots, picks, array, air, settings))
+    dense = thorough and bool(found) and in_flight(window) >= DENSE_FLIGHT
+    if dense and _mostly_alone(found):
+        found = _all_alone(window, decided)
+    else:
+        if thorough and (learned := learned_air(found, picks, array, air, settings)) is not None:
+            again = _find(window.in_air(learned), decided, thorough=thorough)
+            found, after = max((found, after), again, key=lambda one: sum(shot.surplus for shot in one[0]))
+        if dense and float((~after.taken).mean()) > LEFT_SHARE:
+            window = replace(window, mean=after.mean, precision=after.precision)
+            found = _reconsidered(window, found, decided, lambda shots: learned_air(shots, picks, array, air, settings))
     found = _without_repeated_echoes(found, decided, _apart_m(window))
     return _unlikely_by_chance(found, window, decided, idle)
 
@@ -207,6 +208,39 @@ def _reconsidered(
     return found
 
 
+def _mostly_alone(found: Sequence[Found]) -> bool:
+    """Say whether shots that were fired alone explain more than bursts."""
+    bursts = sum(shot.surplus for burst in _bursts(found) if len(burst) >= BURST_SHOTS for shot in burst)
+    return sum(shot.surplus for shot in found) > 2.0 * bursts
+
+
+def _all_alone(window: Window, decided: Sequence[Found]) -> list[Found]:
+    """Let shots compete, each fired from a place of its own, as if all that is heard were such shots.
+
+    Among many shots none stands out from all the others; but what the others explain is nothing to stand out from.
+    How much is explained, and in what air, is learned from what was found, again and again while that explains more.
+    """
+    now, known = window.presumed(UNEXPLAINED_SHARE), window
+    count = (1.0 - UNEXPLAINED_SHARE) * len(window.t) / len(window.array.near)
+    best: list[Found] = []
+    most = 0
+    for _ in range(AGAIN):
+        thetas, members, scores, _ = _proposals(now)
+        worth = scores > LEAST_NATS
+        thetas, members, scores = thetas[worth], members[worth], scores[worth]
+        costs = _lone_costs(now, thetas, members, scores) - now.crowd_nats(count)
+        places = [alone(now, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
+        found = choose(now, places, decided, share=True)[0] if places else []
+        explained = sum(len(shot.members) for shot in found)
+        if explained <= most:
+            break
+        best, most, count = found, explained, float(len(found))
+        if (air := common_air(found, known)) is not None:
+            window = window.in_air(air)
+        now = window.foreseen([*decided, *found])
+    return best
+
+
 def _bursts(found: Sequence[Found]) -> list[list[Found]]:
     """Put together the shots of each place that fired more than once."""
     by_place: dict[tuple[float, float, float], list[Found]] = {}
@@ -222,8 +256,7 @@ def _automatic(shots: Sequence[Found]) -> bool:
 
 def _crowd_nats(window: Window, found: list[Found]) -> float:
     """Say how much less a shot need bring where so many are fired that one more is no surprise."""
-    alone_count = len(found) - sum(map(len, _bursts(found)))
-    return math.log(max(alone_count * BURST_S / max(float(np.ptp(window.t)), BURST_S), 1.0))
+    return window.crowd_nats(len(found) - sum(map(len, _bursts(found))))
 
 
 def _unlikely_by_chance(found: list[Found], window: Window, decided: Sequence[Found], idle: Idle) -> list[Found]:
@@ -246,33 +279,6 @@ def _unlikely_by_chance(found: list[Found], window: Window, decided: Sequence[Fo
                 continue
         kept.append(shot)
     return sorted(kept, key=lambda shot: shot.origin_s)
-
-
-def _learned_air(found: list[Found], picks: Picks, array: Array, air: Air, settings: Locating) -> Air | None:
-    """Learn the air from the shots that stand out, where not knowing it blurs delays more than all else.
-
-    Several shooters' bursts are told apart by delays of milliseconds, and an unreported wind bends them by tens.
-    """
-    doubt = math.hypot(air.sound_speed_sigma_m_s, air.wind_sigma_m_s * math.sqrt(2.0)) / air.sound_speed_m_s
-    arrival_s = math.hypot(settings.path_sigma_s, float(np.median(picks.sigma_s)))
-    strong = sorted((shot for shot in found if len(shot.members) >= LEARN_SENSORS), key=lambda shot: -shot.surplus)
-    if doubt * BLUR_S < BLUR_SIGMAS * arrival_s or len(strong) < LEARN_SHOTS:
-        return None
-    heard = [_air_of(shot, picks, array, air, settings) for shot in strong[:LEARN_MOST]]
-    c, u, v = (
-        float(np.median([getattr(one, name) for one in heard])) for name in ("sound_speed_m_s", "east_m_s", "north_m_s")
-    )
-    share = max(LEARN_LEAST, 1.0 / math.sqrt(len(heard)))
-    sigma_c = share * float(np.median([one.sound_speed_sigma_m_s for one in heard]))
-    return Air(c, u, v, sigma_c, share * float(np.median([one.wind_sigma_m_s for one in heard])))
-
-
-def _air_of(shot: Found, picks: Picks, array: Array, air: Air, settings: Locating) -> Air:
-    """Solve one shot for the air it went through."""
-    own = list(shot.members)
-    sigma_s = np.hypot(picks.sigma_s[own], settings.path_sigma_s)
-    solution = solve(array.positions_m[picks.sensor[own]], picks.toa_s[own], sigma_s, air)
-    return solution.air if isinstance(solution, Solution) else air
 
 
 def _rifles(window: Window, _known: list[Found]) -> tuple[list[Found], Window]:
@@ -384,35 +390,8 @@ def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
 
 def _lone_costs(window: Window, thetas: Floats, members: Ints, scores: Floats) -> Floats:
     """Say what each of some proposed shots must bring: the more exactly it is told, the more others there could be."""
-    costs = window.cost_nats(1) + _exact_nats(window, thetas, members)
+    costs = window.cost_nats(1) + exact_nats(window, thetas, members)
     return np.asarray(costs - _follow_nats(window, thetas, scores - costs))
-
-
-def _exact_nats(window: Window, thetas: Floats, members: Ints) -> Floats:
-    """Say how much more a shot must bring than one known to an arrival's error in place and time.
-
-    A place fitted to many arrivals, in an air fitted along with it, is one of many that could have been fitted: what
-    counts is the likelihood averaged over all there may be, not the highest (Laplace's approximation).
-    """
-    out = np.empty(len(thetas))
-    positions = np.column_stack(window.array.columns_m)
-    prior = np.diag(window.precision)
-    unit = window.sigma_s**-2 * np.diag([window.speed_m_s**-2] * 2 + [REFERENCE_SPEED_M_S**-2])
-    free = np.log(window.precision[3:]).sum() + np.linalg.slogdet(unit)[1]
-    for i, (theta, own) in enumerate(zip(thetas, members, strict=True)):
-        heard = own >= 0
-        away = positions[heard] - theta[[0, 1, 3]]
-        far = np.linalg.norm(away, axis=1)
-        c = theta[4]
-        rows = np.column_stack([
-            -away[:, :2] / far[:, None] / c, np.full(len(far), 1.0 / REFERENCE_SPEED_M_S), -away[:, 2] / far / c,
-            -far / c**2, -away[:, :2] / c**2,
-        ])  # fmt: skip
-        rows /= np.hypot(window.s[own[heard]], window.path_s)[:, None]
-        off = (theta - window.mean_at(theta))[3:]
-        told = np.linalg.slogdet(rows.T @ rows + prior)[1]
-        out[i] = 0.5 * (told - free) + 0.5 * (window.precision[3:] * off**2).sum()
-    return out
 
 
 def _follow_nats(window: Window, thetas: Floats, surplus: Floats) -> Floats:

@@ -250,6 +250,21 @@ class Window:
         moment = math.log(BURST_S / (ORIGIN_SIGMAS * self.sigma_s * shots))
         return moment + (max(place, 0.0) + self.doubt_nats) / shots
 
+    def crowd_nats(self, shots: float) -> float:
+        """Say how much less a shot need bring where so many are fired that one more is no surprise.
+
+        Parameters
+        ----------
+        shots : float
+            How many are fired here, each alone.
+
+        Returns
+        -------
+        float
+            How much less [nats].
+        """
+        return math.log(max(shots * BURST_S / max(float(np.ptp(self.t)), BURST_S), 1.0))
+
     def members_of(self, shot: Found) -> Ints:
         """Find a shot's picks here.
 
@@ -318,6 +333,22 @@ class Window:
         """
         mean, precision = prior(air, Height(0.0, HEIGHT_SIGMA_M))
         return replace(self, mean=mean, precision=precision)
+
+    def presumed(self, share: float) -> Window:
+        """Weigh all picks anew, as if shots explained all but a share of what is heard.
+
+        Parameters
+        ----------
+        share : float
+            How much of it they leave over.
+
+        Returns
+        -------
+        Window
+            The same picks, weighed anew, as free as before; no further echoes are expected in it.
+        """
+        weight = self.heard - np.log(_density(self.t, self.start, np.full(len(self.t), share)))
+        return replace(self, weight=weight, echo_rate=0.0)
 
     def foreseen(self, shots: Sequence[Found]) -> Window:
         """Weigh all picks anew, knowing what was found at last: what else is heard is echoes, and what comes anyway.
