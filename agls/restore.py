@@ -73,17 +73,28 @@ def restore(site: SiteConfig, out: Path, archive: Path, *, force: bool = False) 
 
 
 def _put_back(site: SiteConfig, folder: Path, out: Path) -> None:
-    for old in [*journals_of(out), *(out.glob(f"{FILE_NAMES[site.mqtt.realm]}*") if not site.store.url else ())]:
-        old.unlink()
-    for journal in journals_of(folder):
-        journal.replace(out / journal.name)
-    if site.store.url:
-        run_postgres(
-            site, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", str(folder / DUMP)
-        )
-    else:
+    """Put what was unpacked in the place of what is there, or leave what is there as it was."""
+    old = [*journals_of(out), *(out.glob(f"{FILE_NAMES[site.mqtt.realm]}*") if not site.store.url else ())]
+    fresh = {path: out / path.name for path in journals_of(folder)}
+    if not site.store.url:
         (folder / STORE).chmod(PRIVATE)
-        (folder / STORE).replace(out / FILE_NAMES[site.mqtt.realm])
+        fresh[folder / STORE] = out / FILE_NAMES[site.mqtt.realm]
+    aside = Path(tempfile.mkdtemp(prefix="before-restore-", dir=out))  # where a restore that is killed leaves them
+    moves = [*((path, aside / path.name) for path in old), *fresh.items()]
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            source.replace(target)
+            done.append((source, target))
+        if site.store.url:
+            dump = str(folder / DUMP)
+            run_postgres(site, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", dump)
+    except BaseException:
+        for source, target in reversed(done):
+            target.replace(source)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _settle(site: SiteConfig, out: Path) -> int:

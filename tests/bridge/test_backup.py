@@ -152,6 +152,31 @@ def test_what_is_there_is_overwritten_only_if_forced(tmp_path) -> None:
     assert list(tmp_path.glob(".*")) == []
 
 
+def test_a_restore_that_fails_in_between_leaves_what_was_there(tmp_path, monkeypatch) -> None:
+    site, out = SiteConfig(name="Town"), folder_of(tmp_path / "hub")
+    open_store(site.store, out, "live").dispose()
+    back_up(site, out, tmp_path / "kept.tar.gz")
+    (out / JOURNAL_NAME).write_text("written since\n")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    replace, to_hub = Path.replace, []
+
+    def failing(path: Path, target: Path) -> Path:
+        if target.parent == out and len(to_hub) < 2:
+            to_hub.append(target.name)
+            if len(to_hub) == 2:
+                raise OSError("no space left")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(OSError, match="no space left"):
+        restore(site, out, tmp_path / "kept.tar.gz", force=True)
+    assert len(to_hub) == 2
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    restore(site, out, tmp_path / "kept.tar.gz", force=True)
+    assert (out / JOURNAL_NAME).read_text() == "a journal\n"
+    assert not list(out.glob("before-restore-*"))
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
