@@ -100,6 +100,7 @@ def acl(realm: Realm = "live") -> str:
 
     hub = [f"topic read {_named(kind, '+')}" for kind in ("detection", "heartbeat", "status")]
     hub += [f"topic write {_named(kind, '+')}" for kind in ("ack", "shot", "incident", "slew")]
+    hub.append(f"topic write {ROOTS[realm]}/document/+")  # what a subscriber by MQTT reads of the bridge
     console = [f"topic read {_named(kind, '+')}" for kind in ("shot", "incident", "slew")]
     node = [f"pattern write {_named(kind, '%u')}" for kind in ("detection", "heartbeat", "status")]
     node.append(f"pattern read {_named('ack', '%u')}")
