@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agls import __version__
-from agls.commands import Command, Group, end_on_sigterm, fill, of_module, stop_on_signal
+from agls.commands import Command, Group, end_on_sigterm, fill, of_module, spelled_out, stop_on_signal
 from agls.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def _main(words: Sequence[str]) -> int:
     # What the library has to say while it works, such as that the broker cannot be reached: one line each.
     logging.basicConfig(level=logging.WARNING, format="agls: %(message)s")
     try:
+        words = spelled_out(COMMANDS, words)
         arguments = _parser(words).parse_args(words)
         done: int = arguments.run(arguments)
     except InputError as error:
@@ -208,6 +209,17 @@ def _hub(arguments: argparse.Namespace) -> int:
     _say(f"{site.name}: {sensors}, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it")
     with stop_on_signal() as stop:
         print(run_hub(site, arguments.out, stop, resume=True))
+    return DONE
+
+
+def _hub_upgrade(arguments: argparse.Namespace) -> int:
+    from agls.bridge.store.opening import open_store, version_of
+    from agls.config import load_site
+
+    site = load_site(arguments.site)
+    engine = open_store(site.store, arguments.out, site.mqtt.realm)
+    print(f"the store is at {version_of(engine)}, as this version of agls needs it")
+    engine.dispose()
     return DONE
 
 
@@ -455,7 +467,17 @@ COMMANDS = Group(
                 "privacy-report": of_module("Print what left a node in the last 24 hours", "agls.sensor.privacy"),
             },
         ),
-        "hub": Command("Locate shots from the detections of a site", _hub_arguments, _hub),
+        "hub": Group(
+            "Locate shots from the detections of a site; `agls hub SITE.toml` is short for `agls hub run SITE.toml`",
+            {
+                "run": Command("Locate shots from the detections of a site", _hub_arguments, _hub),
+                "install": of_module("Let systemd run the hub from now on", "agls.hub_unit"),
+                "backup": of_module("Back up journals and store, while the hub runs", "agls.backup"),
+                "restore": of_module("Put a back-up in the place of a hub", "agls.restore"),
+                "upgrade": Command("Bring the store up to this version", _hub_arguments, _hub_upgrade),
+            },
+            otherwise="run",
+        ),
         "console": Command("Show the live map and incidents of a site", _console_arguments, _console),
         "bridge": Group(
             "Tell dispatch and the RTCC of incidents",

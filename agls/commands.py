@@ -22,10 +22,11 @@ class Command:
 
 @dataclass(frozen=True)
 class Group:
-    """Commands under one word."""
+    """Commands under one word; where none of them is named, `otherwise` says which is meant."""
 
     summary: str
     commands: "Mapping[str, Command | Group]"
+    otherwise: str = ""
 
 
 def of_module(summary: str, module: str) -> Command:
@@ -72,6 +73,30 @@ def fill(parser: argparse.ArgumentParser, group: Group, words: Sequence[str]) ->
         else:
             item.add_arguments(below)
             below.set_defaults(run=item.run)
+
+
+def spelled_out(group: Group, words: Sequence[str]) -> list[str]:
+    """Name the command that is meant where a group has one for words that are none of its own.
+
+    Parameters
+    ----------
+    group : Group
+        The commands.
+    words : sequence of str
+        The arguments given, from where this group's command stands.
+
+    Returns
+    -------
+    list of str
+        The same with that command's name.
+    """
+    if not words:
+        return []
+    item = group.commands.get(words[0])
+    if isinstance(item, Group):
+        return [words[0], *spelled_out(item, words[1:])]
+    meant = group.otherwise and item is None and words[0] not in ("-h", "--help")
+    return [group.otherwise, *words] if meant else list(words)
 
 
 @contextmanager

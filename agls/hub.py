@@ -47,6 +47,7 @@ from agls.messages import (
 )
 from agls.pipeline import Hub
 from agls.sinks import OutFolder
+from agls.systemd import Supervisor
 from agls.transport import HUB_SUBSCRIPTIONS, TAKE_LIMIT_COUNT, Connection
 
 __all__ = ["Desk", "HubSummary", "replay_into", "run_hub"]
@@ -143,8 +144,12 @@ def run_hub(
         line = stack.enter_context(Connection(site.mqtt, _client_id(site), HUB_SUBSCRIPTIONS, on_refused=refused.keep))
         fleet = Fleet(site, hub.frame.sensor_positions_m, hub.intake.gaps)
         shell = _Shell(desk, line, refused, bridge, on_outbound, site, fleet, out)
+        supervisor = Supervisor()
+        supervisor.tell("READY=1", "STATUS=listening")
         while not stop.is_set():
             shell.turn()
+            supervisor.alive(time.monotonic_ns())
+        supervisor.tell("STOPPING=1")
         shell.drain()
         shell.look_at_fleet()
     counts = desk.counts + shell.counts + Counter({"lost": hub.intake.lost, "unjudged": hub.intake.unjudged})

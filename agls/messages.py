@@ -289,6 +289,20 @@ class Alternative(Wire, frozen=True, kw_only=True):
     odds: Annotated[float, Meta(ge=0, le=1)]
 
 
+class Reason(Wire, frozen=True, kw_only=True):
+    """What speaks for gunfire or against it: of what kind, how much (a log-likelihood ratio), and in words.
+
+    `count` is what the words count: sensors that call it gunfire (of `of_count`), sensors that heard a bullet, rounds
+    or bangs; or the level at 1 m [dB], or the height above the sensors [m].
+    """
+
+    kind: Literal["nodes", "bullet", "level", "height", "cadence", "repetition"]
+    nats: LogRatio
+    words: Annotated[str, Meta(max_length=200)]
+    count: Counter = 0
+    of_count: Counter = 0
+
+
 class Shot(Wire, frozen=True, kw_only=True, tag_field="type", tag="shot"):
     """One located shot, as one revision of what is known about it."""
 
@@ -311,6 +325,7 @@ class Shot(Wire, frozen=True, kw_only=True, tag_field="type", tag="shot"):
     p_gunshot: Probability
     sensor_count: Counter
     arrivals: tuple[Arrival, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 class Motion(Wire, frozen=True, kw_only=True):
@@ -345,6 +360,7 @@ class Incident(Wire, frozen=True, kw_only=True, tag_field="type", tag="incident"
     p_gunshot: Probability
     sensor_count: Counter
     shot_ids: tuple[Identifier, ...]
+    reasons: tuple[Reason, ...] = ()
 
 
 class CadEvent(Wire, frozen=True, kw_only=True, tag_field="type", tag="cad_event"):

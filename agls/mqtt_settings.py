@@ -47,6 +47,24 @@ def address(url: str) -> tuple[str, int, bool]:
     return host, (8883 if secure else 1883) if port is None else port, secure
 
 
+def broker_url(host: str, port: int) -> str:
+    """Write the address of a broker with TLS.
+
+    Parameters
+    ----------
+    host : str
+        Name or address; one of IPv6 as it is, without brackets.
+    port : int
+        Port.
+
+    Returns
+    -------
+    str
+        Such as ``mqtts://[2001:db8::7]:8883``.
+    """
+    return f"mqtts://{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def password(file: str) -> str:
     """Read a password from a file that only its owner may read.
 

@@ -13,6 +13,7 @@ record, or they are counted under a name and dropped (`decode_message`).
     agls/v1/shot/<incident>            Shot          hub
     agls/v1/incident/<incident>        Incident      hub
     agls/v1/slew/<camera_id>           SlewRequest   hub
+    agls/v1/document/<incident>        none          bridge; what a subscriber by MQTT reads, such as a CloudEvent
 
 An exercise has the same topics under `agls-exercise/v1`. A `Connection` is of one realm (`Mqtt.realm`): it names topics
 as above to those who use it, and neither speaks nor hears under the root of the other.
@@ -345,14 +346,33 @@ class Connection:
             return False
         return self._send(record, retain)
 
+    def publish_document(self, incident: str, document: bytes) -> bool:
+        """Send a document of the bridge's, which is no record of ours, on ``agls/v1/document/<incident>``.
+
+        Parameters
+        ----------
+        incident : str
+            What it is of.
+        document : bytes
+            What to say.
+
+        Returns
+        -------
+        bool
+            False where there is no room for it, or it is too long.
+        """
+        return self.outgoing_count < self._limit_count and self._put(f"{ROOT}/document/{incident}", document, 1, False)
+
     def _send(self, record: Message, retain: bool) -> bool:
-        payload = encode(record)
+        qos = 0 if isinstance(record, Detection) and record.stage == "preliminary" else 1
+        return self._put(topic_of(record), encode(record), qos, retain)
+
+    def _put(self, name: str, payload: bytes, qos: int, retain: bool) -> bool:
         if len(payload) > MAX_MESSAGE_BYTES:
             self._count("too_long")
             return False
-        qos = 0 if isinstance(record, Detection) and record.stage == "preliminary" else 1
         # Not under the lock: the client calls `_on_publish` while it holds a lock that `publish` needs.
-        answer = self._client.publish(self._outer(topic_of(record)), payload, qos=qos, retain=retain)
+        answer = self._client.publish(self._outer(name), payload, qos=qos, retain=retain)
         if answer.rc == paho.MQTT_ERR_SUCCESS or (qos and answer.rc == paho.MQTT_ERR_NO_CONN):
             self._settle(answer.mid, qos)
             return True

@@ -42,7 +42,8 @@ from numpy.typing import NDArray
 
 from agls.config import Microphone, Mqtt, NodeConfig
 from agls.messages import NS_PER_S, Block
-from agls.sensor.card import BLOCK_FRAMES, CardSource
+from agls.sensor.card import BLOCK_FRAMES, CardSource, Delivered
+from agls.sensor.portaudio import CallbackQueue
 from bench.rows import PROJECT, Ask, Plan, Row
 
 RATE_HZ = 48_000
@@ -82,24 +83,41 @@ class QuietStream:
     sound : numpy.ndarray, shape (frames,), float32
         The sound.
     paced : bool, optional
-        Whether to wait until each callback is due; else only what they are told is as if it had been.
+        Whether callbacks come when they are due, in a thread of their own as PortAudio's do; else only what they are
+        told is as if they had.
     """
 
     def __init__(self, sound: Sound, paced: bool = True) -> None:
         self._sound, self._paced = sound, paced
 
-    def __iter__(self) -> Iterator[Handed]:
-        """Hand over callbacks, each when it is due."""
-        begun_s, last = time.monotonic(), self._sound.size // BLOCK_FRAMES
+    def __iter__(self) -> Iterator[Delivered]:
+        """Hand over callbacks."""
+        if not self._paced:
+            yield from self._at_once()
+            return
+        waiting = CallbackQueue(float(RATE_HZ), BLOCK_FRAMES, 1)
+        threading.Thread(target=self._call, args=(waiting,), daemon=True).start()
+        yield from waiting
+
+    def _call(self, waiting: CallbackQueue) -> None:
+        """Do what PortAudio's thread does."""
+        begun_s = time.monotonic()
+        for number in itertools.count():
+            due_s = begun_s + (number + 1) * BLOCK_FRAMES / RATE_HZ
+            time.sleep(max(0.0, due_s - time.monotonic()))
+            waiting.put(self._frames(number), due_s, overflow=False)
+
+    def _at_once(self) -> Iterator[Handed]:
+        begun_s = time.monotonic()
         ahead_ns = time.time_ns() - time.monotonic_ns()
         for number in itertools.count():
-            first = number % last * BLOCK_FRAMES
             due_s = begun_s + (number + 1) * BLOCK_FRAMES / RATE_HZ
-            if self._paced:
-                time.sleep(max(0.0, due_s - time.monotonic()))
-            frames = self._sound[first : first + BLOCK_FRAMES, None].copy()
-            now_ns = time.monotonic_ns() if self._paced else round(due_s * NS_PER_S)
-            yield Handed(frames, now_ns, now_ns + ahead_ns, due_s)
+            now_ns = round(due_s * NS_PER_S)
+            yield Handed(self._frames(number).copy(), now_ns, now_ns + ahead_ns, due_s)
+
+    def _frames(self, number: int) -> Sound:
+        first = number % (self._sound.size // BLOCK_FRAMES) * BLOCK_FRAMES
+        return self._sound[first : first + BLOCK_FRAMES, None]
 
     def sync(self) -> Any:
         """Ask the computer about its clock.
@@ -304,7 +322,7 @@ def _measure_process(plan: Plan) -> list[Row]:
             100 * work,
             Ask(high=1),
             1,
-            note="without waking up 48 times a second, which costs more than the work where caches are others' by then",
+            note="without waking up, which costs as much as the work where caches are others' by then",
         ),
         Row("start to times, in the real time of this machine [s]", known_s, Ask(high=12), 1),
     ]

@@ -28,7 +28,9 @@ import numpy as np
 from agls.config import Mqtt, NodeConfig, Sensor, SiteConfig
 from agls.intake import Intake
 from agls.messages import NS_PER_S, Block, ClockState, Detection, Heartbeat, Label, Rejection, Status, UtcNs
+from agls.sensor.card import BLOCK_FRAMES
 from agls.sensor.clock import SteadyClock
+from agls.sensor.portaudio import CallbackQueue
 from agls.transport import HUB_SUBSCRIPTIONS, Connection
 from bench.fleet import SEARCH, SETTINGS
 from bench.rows import ANY, Ask, Plan, Row, share_row
@@ -424,17 +426,29 @@ class Street:
         self.clock = SteadyClock(time.time_ns() + NS_PER_S, RATE_HZ, CLOCK)
 
     def blocks(self) -> Iterator[Block]:
-        """Hand over what is heard, in time.
+        """Hand over what is heard, in time, as a card does: its callbacks wait to be heard a few at a time.
 
         Yields
         ------
         Block
-            A thousand samples.
+            What one callback was given.
         """
-        for first in range(0, self.samples.size, 1000):
-            samples = self.samples[first : first + 1000]
+        waiting = CallbackQueue(float(RATE_HZ), BLOCK_FRAMES, 1)
+        threading.Thread(target=self._call, args=(waiting,), daemon=True).start()
+        first = 0
+        for callback in waiting:
+            if callback.frames.size:
+                yield Block(callback.frames[:, 0], first_index=first, sample_rate_hz=RATE_HZ)
+            first += callback.frames.size
+            if first >= self.samples.size:
+                return
+
+    def _call(self, waiting: CallbackQueue) -> None:
+        """Do what PortAudio's thread does."""
+        for first in range(0, self.samples.size, BLOCK_FRAMES):
+            samples = self.samples[first : first + BLOCK_FRAMES]
             time.sleep(max(0.0, (self.clock.utc_ns(first + samples.size) - time.time_ns()) / NS_PER_S))
-            yield Block(samples, first_index=first, sample_rate_hz=RATE_HZ)
+            waiting.put(samples[:, None], time.monotonic(), overflow=False)
 
     def close(self) -> None:
         """Do nothing."""

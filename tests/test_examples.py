@@ -16,6 +16,7 @@ from agls.bridge.exercise import EXAMPLE_SITE, made_up, tell
 from agls.bridge.serving import Serving
 from agls.bridge.store.book import Book
 from agls.bridge.store.opening import open_store
+from agls.broker import USER, EmbeddedBroker
 from agls.config import SiteConfig, Subscriber
 from bench.formats import taky
 from bench.peers.environment import PeerAbsentError
@@ -59,7 +60,8 @@ def wait_until_it_listens(port: int) -> None:
 
 def told(**subscriber: str) -> list[tuple[str, str, str]]:
     """Tell a subscriber of an exercise, as `agls bridge send --exercise` does."""
-    one = Subscriber(subscriber_id="rtcc", realm="exercise", **subscriber)
+    settings: Any = {"subscriber_id": "rtcc", "realm": "exercise"} | subscriber
+    one = Subscriber(**settings)
     return tell(SiteConfig(name="Town", subscriber=(one,)), made_up(EXAMPLE_SITE, time.time_ns()))
 
 
@@ -112,6 +114,17 @@ def test_a_phone_at_a_tak_server_is_shown_the_shot(consumer, tmp_path: Path) -> 
     finally:
         server.terminate()
         server.wait(10)
+
+
+def test_a_consumer_hears_exercises_under_their_own_root_by_mqtt(consumer, tmp_path: Path) -> None:
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        secret_file = broker.mqtt.password_file
+        account = (USER, Path(secret_file).read_text().strip())
+        one = consumer("mqtt", "127.0.0.1", broker.port, "agls-exercise/v1/document/+", *account)
+        assert said_by(one) == "listening\n"
+        settings = {"kind": "mqtt", "format": "agls_incident", "url": broker.mqtt.url, "secret_file": secret_file}
+        [(_, outcome, _)] = told(subscriber_id=USER, **settings)
+        assert (outcome, HEADLINE in said_by(one)) == ("sent", True)
 
 
 @pytest.mark.parametrize(

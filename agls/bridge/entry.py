@@ -2,6 +2,7 @@
 
     GET  /api/incidents/<incident>                 the record, as it is now
     GET  /api/incidents/<incident>/letters         who was told what, and what became of it
+    GET  /api/dead                                 what nobody will be told any more, and why; the last 1000
     POST /api/incidents/<incident>/review          author, reason, judgement: gunfire | not_gunfire | undecided
     POST /api/incidents/<incident>/correct         author, reason, latitude_deg and longitude_deg, round_count,
                                                    incident_type
@@ -41,6 +42,7 @@ from agls.errors import InputError, MessageError
 from agls.messages import Identifier, Latitude, Longitude, UtcNs, Wire, decode, encode
 
 MAX_WORD_BYTES = 65_536
+MAX_DEAD_COUNT = 1_000
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=80, pattern=CLEAN)]
 Number: TypeAlias = Annotated[str, Meta(max_length=64, pattern=CLEAN)]
 NeededNumber: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=CLEAN)]
@@ -215,9 +217,12 @@ def routes(book: Book) -> list[Route]:
     async def _told(request: Request) -> Response:
         return await _answered(lambda: _letters(book, request.path_params["incident"]))
 
+    async def _dead(_: Request) -> Response:
+        return await _answered(lambda: _dead_letters(book))
+
     said = [Route(path, _way_in(book, kind, say), methods=["POST"]) for path, (kind, say) in WORDS.items()]
     one = "/api/incidents/{incident}"
-    return [*said, Route(one, _record), Route(f"{one}/letters", _told)]
+    return [*said, Route(one, _record), Route(f"{one}/letters", _told), Route("/api/dead", _dead)]
 
 
 def _way_in(book: Book, kind: type[Wire], say: Say) -> Callable[[Request], Any]:
@@ -243,8 +248,18 @@ def _letters(book: Book, incident: str) -> list[dict[str, Any]]:
     book.record(incident)
     with begin_reading(book.engine) as db:
         found = queue.letters_of(db, incident=incident)
+    return [_shown(letter) for letter in found]
+
+
+def _dead_letters(book: Book) -> list[dict[str, Any]]:
+    with begin_reading(book.engine) as db:
+        found = queue.letters_of(db, state="dead")[-MAX_DEAD_COUNT:]
+    return [{"incident": letter.incident, **_shown(letter)} for letter in found]
+
+
+def _shown(letter: queue.Letter) -> dict[str, Any]:
     names = ("subscriber", "revision", "telling", "state", "tries", "answer")
-    return [{name: getattr(letter, name) for name in names} for letter in found]
+    return {name: getattr(letter, name) for name in names}
 
 
 async def _answered(act: Callable[[], Any]) -> Response:

@@ -15,6 +15,7 @@ Outcome: TypeAlias = Literal["sent", "refused", "troubled", "away"]
 # Kind of subscriber: the module and the class that reach it, made from a Subscriber and a content type.
 SENDERS: dict[str, str] = {
     "webhook": "agls.bridge.webhook:Webhook",
+    "mqtt": "agls.bridge.mqtt_sender:MqttSender",
     "tak": "agls.bridge.tak:TakServer",
     "eido": "agls.bridge.eido_push:EidoPush",
     "eido_server": "agls.bridge.shelf:Shelf",

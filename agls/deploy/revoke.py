@@ -31,7 +31,7 @@ from agls.deploy.certs import CertsFolder
 from agls.deploy.enroll import check_name
 from agls.errors import InputError
 from agls.messages import Status
-from agls.mqtt_settings import address, tls_context
+from agls.mqtt_settings import address, broker_url, tls_context
 from agls.transport import Connection
 
 PROBE = "agls-probe"
@@ -89,7 +89,7 @@ def revoke(sensor_id: str, certs: Path, broker: str = "") -> Revoked:
     check_name(sensor_id)
     folder = CertsFolder(certs.absolute())
     authority, site = load(folder.ca), folder.described()
-    url = broker or f"mqtts://{site.hosts[0]}:{site.port}"
+    url = broker or broker_url(site.hosts[0], site.port)
     address(url)
     serial = _take_back(folder, sensor_id)
     probe = issue(authority, PROBE, lifetime=BRIEFLY)

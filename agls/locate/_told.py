@@ -31,7 +31,7 @@ def revised(shot: Shot, known: Shot, *, final: bool) -> Shot:
         moved_m > max(MOVED_M, MOVED_SHARE * known.ellipse.major_m)
         or shot.ellipse.major_m < SHRUNK_SHARE * known.ellipse.major_m
         or abs(shot.p_gunshot - known.p_gunshot) > P_CHANGED
-        or (final and (shot.ellipse != known.ellipse or shot.p_gunshot != known.p_gunshot))
+        or (final and (shot.ellipse, shot.p_gunshot, shot.reasons) != (known.ellipse, known.p_gunshot, known.reasons))
     )
     if not changed:
         return known

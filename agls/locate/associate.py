@@ -29,7 +29,7 @@ from agls.locate._groups import Group, Held, Key, decided_of, judged_count, keys
 from agls.locate._shock import MUZZLE, SHOCK
 from agls.locate._told import revised, withdrawn
 from agls.locate.clocks import Suspect
-from agls.locate.evidence import fuse, probability
+from agls.locate.evidence import of_bullet, of_height, of_level, of_nodes, probability, ranked, total
 from agls.locate.frame import Frame
 from agls.locate.region import region95
 from agls.locate.rounds import Round, locate, together
@@ -39,7 +39,7 @@ from agls.locate.slow import SlowState
 from agls.locate.solve import Air, Height, NoSolution, Solution
 from agls.locate.uncertainty import ellipse95
 from agls.locate.window import HALF_RANGE_SHARE
-from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Rejection, Shot, Spot, UtcNs, format_utc
+from agls.messages import NS_PER_S, Alternative, Arrival, Detection, Reason, Rejection, Shot, Spot, UtcNs, format_utc
 
 EARLY_EVERY_NS = NS_PER_S // 10  # how often a busy window is looked at before it is decided
 EARLY_COUNT = 50  # detections that can be looked through so often; more take longer, and are looked at less often
@@ -352,7 +352,7 @@ class Associator:
         if right < self.settings.min_sensors_count:
             detail = f"{right} of {len(group.members)} detections"
             return [_rejected("too_few_agree", group.members[0].detection, detail)]
-        shot = self._shot(solution, group, right, now_ns)
+        shot = self._shot(one, group, right, now_ns)
         if not final:
             return [shot]
         if not group.shocks:
@@ -395,12 +395,26 @@ class Associator:
             stage="associate", reason="clock_suspect", subject=self.array.sensor_ids[suspect.sensor], detail=detail
         )
 
-    def _shot(self, solution: Solution, group: Group, right: int, now_ns: int) -> Shot:
+    def _reasons(self, one: Round, group: Group) -> tuple[Reason, ...]:
+        """Say what speaks for gunfire, and what against: by the detections that agree on the place."""
+        solution, right = one.solution, one.solution.weights >= OUTLIER_WEIGHT
+        heard = [held.detection for held, good in zip(group.members, right, strict=True) if good]
+        positions_m, pick_s = self.array.positions_m[one.sensors[right]], np.hypot(one.pick_s, one.common_s)[right]
+        range_m = np.linalg.norm(positions_m - [solution.x_m, solution.y_m, solution.z_m], axis=1)
+        level_db = np.array([math.nan if said.level_db is None else said.level_db for said in heard])
+        return ranked([
+            *of_nodes([said.llr["gunshot"] for said in heard if "gunshot" in said.llr]),
+            *of_bullet(len({held.sensor for held in group.shocks})),
+            *of_level(level_db, np.array([said.clipped for said in heard]), range_m),
+            *of_height(positions_m, one.toa_s[right], pick_s, one.path_s, one.air),
+        ])  # fmt: skip
+
+    def _shot(self, one: Round, group: Group, right: int, now_ns: int) -> Shot:
+        solution, reasons = one.solution, self._reasons(one, group)
         x, y, z = (round(value, 3) for value in (solution.x_m, solution.y_m, solution.z_m))
         geodetic = self.frame.to_geodetic(x, y, z)
         latitude, longitude, height = geodetic or (None, None, None)
         origin_ns = group.reference_ns + round(solution.origin_s * 1e6) * 1000
-        llrs = [held.detection.llr["gunshot"] for held in group.members if "gunshot" in held.detection.llr]
         return Shot(
             shot_id=shot_id(origin_ns, group.members),
             late=now_ns - origin_ns > self.late_ns,
@@ -417,9 +431,10 @@ class Associator:
                 Alternative(spot=self._spot(x_m, y_m, solution.z_m), odds=round(min(odds, 1.0), 4))
                 for x_m, y_m, odds in solution.others
             ),
-            p_gunshot=round(probability(fuse(llrs), self.prior_gunshot), 4),
+            p_gunshot=round(probability(total(reasons), self.prior_gunshot), 4),
             sensor_count=right,
             arrivals=self._arrivals(solution, group),
+            reasons=reasons,
         )
 
     def _arrivals(self, solution: Solution, group: Group) -> tuple[Arrival, ...]:

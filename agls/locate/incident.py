@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 
 from agls.config import SiteConfig
+from agls.locate.evidence import of_incident, probability, total
 from agls.locate.fire import automatic, motion, rate_per_s, shooters
 from agls.locate.frame import Frame
 from agls.messages import NS_PER_S, Incident, Rejection, Shot, format_utc
+
+# Sounds from so near each other come from one spot; those refused there count against what is not, for an hour.
+SPOT_M = 25.0
+REPEATED_NS = 3600 * NS_PER_S
+REFUSED_COUNT = 2_000  # kept at most, the oldest forgotten first
 
 
 @dataclass
@@ -35,8 +42,10 @@ class Incidents:
 
     def __init__(self, site: SiteConfig, frame: Frame) -> None:
         self.settings = site.gathering
+        self.prior_gunshot = site.gathering.prior_gunshot
         self.frame = frame
         self.open: dict[str, _Open] = {}
+        self.refused: dict[str, Shot] = {}  # located, and not taken for gunfire
 
     def feed(self, shot: Shot, now_ns: int) -> list[Shot | Incident | Rejection]:
         """Take in a shot, or a revision of one.
@@ -59,7 +68,9 @@ class Incidents:
         if home is None:
             reason = self._refusal(shot)
             if reason is not None:
-                return [shot, Rejection(stage="incident", reason=reason, subject=shot.shot_id)]
+                refusal = Rejection(stage="incident", reason=reason, subject=shot.shot_id)
+                return [shot, refusal, *self._doubted(shot, reason)]
+            self.refused.pop(shot.shot_id, None)
             home = self._home(shot)
         shot = msgspec.structs.replace(shot, incident=home.incident)
         home.shots[shot.shot_id] = shot
@@ -73,6 +84,39 @@ class Incidents:
         if shot.late:
             return "late"
         return "not_gunfire" if shot.p_gunshot < self.settings.possible_p else None
+
+    def _state(self, live: list[Shot], p_gunshot: float) -> Literal["probable", "possible", "withdrawn"]:
+        """Say how an incident stands: withdrawn too where what came later makes it less than possible."""
+        if not live or p_gunshot < self.settings.possible_p:
+            return "withdrawn"
+        return "probable" if p_gunshot >= self.settings.probable_p else "possible"
+
+    def _doubted(self, shot: Shot, reason: str) -> list[Incident]:
+        """Remember a sound that is no gunfire, forget one that is withdrawn; revise the incident whose spot it is."""
+        known = self.refused.pop(shot.shot_id, None)
+        if reason == "not_gunfire" and shot.reasons:
+            self.refused[shot.shot_id] = known = shot
+        if known is None:
+            return []
+        doubted = [one for one in self.open.values() if _live(one) and shot.shot_id in self._doubts(_live(one))]
+        for one in doubted:
+            one.revision += 1
+        return [self._incident(one) for one in doubted]
+
+    def _doubts(self, shots: list[Shot]) -> dict[str, Shot]:
+        """Find the sounds of an incident's spot and time that were not taken for gunfire."""
+        gap_ns = int(self.settings.gap_s * NS_PER_S)
+        return {
+            name: other
+            for name, other in self.refused.items()
+            if any(abs(one.origin_ns - other.origin_ns) <= gap_ns and _apart_m(one, other) <= SPOT_M for one in shots)
+        }
+
+    def _repeated_count(self, shots: list[Shot]) -> int:
+        """Count the sounds of an incident's spot, within the hour before it, that were not taken for gunfire."""
+        last_ns = shots[0].origin_ns - int(self.settings.gap_s * NS_PER_S)
+        before = (one for one in self.refused.values() if last_ns - REPEATED_NS <= one.origin_ns < last_ns)
+        return sum(any(_apart_m(one, other) <= SPOT_M for one in shots) for other in before)
 
     def _home(self, shot: Shot) -> _Open:
         """Find the incident a shot belongs to, or open one."""
@@ -99,6 +143,9 @@ class Incidents:
         oldest_ns = now_ns - int((self.settings.gap_s + self.settings.late_s) * NS_PER_S)
         for one in [one for one in self.open.values() if max(s.origin_ns for s in one.shots.values()) < oldest_ns]:
             del self.open[one.incident]
+        oldest_ns -= REPEATED_NS
+        kept = [(name, shot) for name, shot in self.refused.items() if shot.origin_ns >= oldest_ns]
+        self.refused = dict(sorted(kept, key=lambda pair: (pair[1].origin_ns, pair[0]))[-REFUSED_COUNT:])
 
     def _incident(self, home: _Open) -> Incident:
         """Sum an incident up. Its ellipse is its best shot's: what shots of one place share does not average out."""
@@ -111,11 +158,17 @@ class Incidents:
         # Where he is now if he moves, else the average: it does not jump with every shot.
         x_m, y_m, z_m = _place(busiest[-1:] if moved else busiest)
         geodetic = self.frame.to_geodetic(x_m, y_m, z_m)
-        p_gunshot = max(shot.p_gunshot for shot in shots)
+        reasons = of_incident([*shots, *self._doubts(shots).values()], busiest, self._repeated_count(shots))
+        # Shots that give no reasons, as from a file, are as likely as the likeliest of them.
+        p_gunshot = (
+            round(probability(total(reasons), self.prior_gunshot), 4)
+            if any(shot.reasons for shot in shots)
+            else max(shot.p_gunshot for shot in shots)
+        )
         return Incident(
             incident=home.incident,
             revision=home.revision,
-            state="withdrawn" if not live else "probable" if p_gunshot >= self.settings.probable_p else "possible",
+            state=self._state(live, p_gunshot),
             first_shot_ns=shots[0].origin_ns,
             last_shot_ns=shots[-1].origin_ns,
             round_count=len(live),
@@ -133,6 +186,7 @@ class Incidents:
             p_gunshot=p_gunshot,
             sensor_count=max(shot.sensor_count for shot in shots),
             shot_ids=tuple(shot.shot_id for shot in shots),
+            reasons=reasons,
         )
 
 

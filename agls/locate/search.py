@@ -16,16 +16,17 @@ import numpy as np
 from agls.config import Locating
 from agls.locate import _search, _select
 from agls.locate._kernels import REFERENCE_SPEED_M_S, Floats
-from agls.locate._search import GATE, Bools, Ints
-from agls.locate._shock import FASTEST_M_S, SHOCK
+from agls.locate._search import Bools, Ints
+from agls.locate._shock import SHOCK
 from agls.locate.burst import STACK_FLIGHT, find_bursts, in_flight
 from agls.locate.choose import BURST_SHOTS, choose
-from agls.locate.common_air import common_air, exact_nats, learned_air
+from agls.locate.common_air import common_air, learned_air
+from agls.locate.costs import lone_costs, one_place_m
 from agls.locate.picks import Array, Found, Idle, Picks
 from agls.locate.places import FASTEST_S, LEAST_NATS, Place, alone, pool
-from agls.locate.shock import FEWEST_CRACKS, find_rifles, may_hold_rifles
+from agls.locate.shock import find_rifles, may_have_cracked, may_hold_rifles
 from agls.locate.solve import Air
-from agls.locate.window import BURST_S, ECHO_RATE, Window, open_window
+from agls.locate.window import ECHO_RATE, Window, open_window
 
 __all__ = ["Array", "Found", "Idle", "Picks", "find_shots"]
 
@@ -36,17 +37,13 @@ SLOWEST_SHARE = 0.9  # of the sound speed, with all winds against it
 LEFT_SHARE = 0.02  # where no more is left over than this, hardly a shot has others' picks
 DENSE_FLIGHT = 12.0  # sounds in flight from which what is found first is mostly made of others' picks
 AGAIN, MORE = 6, 1.03  # so often what is explained tells more of what else is heard, or until it explains hardly more
-POOL_M = 6.0  # proposals this near each other may be one place,
-POOL_PATHS = 1.5  # or as near as this many standard deviations of the paths
 UNEXPLAINED_SHARE = 0.3  # of what is heard in dense fire, to begin with
 # Where nothing else was fired a shot must bring so much more, at one impulse a second at each sensor; three arrivals
 # make a place, so chance grows with the cube of the impulses.
 LONE_NATS, TRIPLE, LONE_LEAST, LONE_MOST = 12.0, 3.0, 2.0, 16.0
 ALONG_S = 5.0  # shots so near in time come along with each other
 BESIDE_BURST_NATS = 5.0  # what a burst leaves is mostly parts of its own shots: more is asked of it
-CRACK_SHARE = 0.75  # of those that heard the blast, as many at most heard the crack
 PLACES_FIRST = 2  # places that are tried as a whole before all compete
-FASTEST_SHOOTER_M_S = 20.0  # in a car
 ECHO_ARRIVALS = 10.0  # a city's rate of echoes counts as much as so many arrivals
 ECHO_SPAN_S = 1.0  # how long echoes are counted after a direct arrival
 ECHO_LAG_S = 1.0  # an echo's lag is short,
@@ -56,6 +53,7 @@ ECHO_SHARE = 0.85  # and fewer sensors hear it
 
 # Proposed shots, their picks, their scores, and whether they are clear.
 _Proposals = tuple[Floats, Ints, Floats, Bools]
+_Plan = tuple[Window, list[Found], Window]  # searched, found, and what is left
 _Step = Callable[[Window, list[Found]], tuple[list[Found], Window]]
 
 
@@ -100,64 +98,50 @@ def find_shots(
         return []
     idle = idle or Idle.at_first(len(array.sensor_ids))
     window = open_window(picks, array, air, settings, horizon_s, decided)
-    found, after = _find(window, decided, thorough=thorough)
-    dense = thorough and bool(found) and in_flight(window) >= DENSE_FLIGHT
-    if dense and _mostly_alone(found) and (shots := _all_alone(window, decided)):
+    plans = [(window, *_find(window, decided, thorough=thorough))]
+    dense = thorough and bool(plans[0][1]) and in_flight(window) >= DENSE_FLIGHT
+    if dense and _mostly_alone(plans[0][1]) and (shots := _all_alone(window, decided)):
         found = shots
     else:
-        if thorough and (learned := learned_air(found, picks, array, air, settings)) is not None:
-            again = _find(window.in_air(learned), decided, thorough=thorough)
-            found, after = max((found, after), again, key=lambda one: sum(shot.surplus for shot in one[0]))
+        if thorough and (learned := learned_air(plans[0][1], picks, array, air, settings)) is not None:
+            plans.append((window.in_air(learned), *_find(window.in_air(learned), decided, thorough=thorough)))
+        found, after = _with_bullets(plans, decided, thorough=thorough)
         if dense and float((~after.taken).mean()) > LEFT_SHARE:
             window = replace(window, mean=after.mean, precision=after.precision)
             found = _reconsidered(window, found, decided, lambda shots: learned_air(shots, picks, array, air, settings))
-    found = _without_repeated_echoes(found, decided, _apart_m(window))
+    found = _without_repeated_echoes(found, decided, one_place_m(window))
     return _unlikely_by_chance(found, window, decided, idle)
 
 
 def _find(window: Window, decided: Sequence[Found], *, thorough: bool) -> tuple[list[Found], Window]:
-    """Find shots; what looks like a blast and its bullet may be a burst, so whatever explains more decides."""
-    steps = (_clear, find_bursts, _competing, _competing) if thorough else (_at_once,)
-    plain = _in_steps(window, decided, steps)
+    """Find shots, each a blast."""
+    plain = _in_steps(window, decided, _steps(thorough=thorough))
     if thorough and STACK_FLIGHT <= in_flight(window) < DENSE_FLIGHT:
         # So few sounds stack up also where a shooter walks past; each shot alone may tell more.
         each = _in_steps(window, decided, (_clear, _competing, _competing))
         plain = max(plain, each, key=lambda one: sum(shot.surplus for shot in one[0]))
+    return plain
+
+
+def _steps(*, thorough: bool) -> tuple[_Step, ...]:
+    return (_clear, find_bursts, _competing, _competing) if thorough else (_at_once,)
+
+
+def _with_bullets(plans: Sequence[_Plan], decided: Sequence[Found], *, thorough: bool) -> tuple[list[Found], Window]:
+    """Take the plan that explains most, or, if that explains more, one with bullets: a blast and a crack look like two.
+
+    Delays in a wrong air look like something more that was heard, too: so in each air something must be left.
+    """
+    window, found, after = max(plans, key=lambda one: sum(shot.surplus for shot in one[1]))
     # An early look takes no time to doubt what no node took for a crack: what is wrong so is withdrawn.
-    if not ((window.wave == SHOCK).any() or (thorough and _may_have_cracked(*plain) and may_hold_rifles(window))):
-        return plain
+    cracked = thorough and all(may_have_cracked(shots, left) for _, shots, left in plans)
+    if not ((window.wave == SHOCK).any() or (cracked and may_hold_rifles(window))):
+        return found, after
     rifles, rest = _rifles(window, [])
     if not rifles:
-        return plain  # all else would be found again as it was
-    more, rest = _in_steps(replace(rest, doubt_nats=0.0), [*decided, *rifles], steps)
-    plan = rifles + more, rest
-    return max(plain, plan, key=lambda one: sum(shot.surplus for shot in one[0]))
-
-
-def _may_have_cracked(found: list[Found], window: Window) -> bool:
-    """Say whether enough sensors heard something more within a bullet's lead of some shot.
-
-    Something before the blast is the crack; after it, where the crack was taken for the blast, the blast. It may seem
-    explained by another shot, but only by one that fewer sensors heard: a bullet passes some of them.
-    """
-    order = np.argsort(window.t, kind="stable")
-    moments, longest_s = window.t[order], window.array.longest_delay_s(SLOWEST_SHARE * window.speed_m_s, math.inf)
-    for shot in found:
-        theta = window.theta_of(shot)
-        place = alone(window, theta)
-        t0, most_s = theta[2] / REFERENCE_SPEED_M_S, 2.0 * place.delay.max() + GATE * window.sigma_s
-        near = order[np.searchsorted(moments, t0 - most_s) : np.searchsorted(moments, t0 + most_s)]
-        flight_s = place.delay[window.owner[near]]
-        lead_s = np.abs(t0 + flight_s - window.t[near])
-        near = near[lead_s < flight_s * (1.0 - window.speed_m_s / FASTEST_M_S) + GATE * window.sigma_s]
-        if np.unique(window.owner[near]).size < FEWEST_CRACKS:
-            continue
-        heard, along_s = CRACK_SHARE * len(shot.members), 2.0 * (most_s + longest_s)
-        others = (one for one in found if abs(one.origin_s - shot.origin_s) < along_s and len(one.members) >= heard)
-        near = near[~window.picks_of([shot, *others])[near]]
-        if np.unique(window.owner[near]).size >= FEWEST_CRACKS:
-            return True
-    return False
+        return found, after  # all else would be found again as it was
+    more, rest = _in_steps(replace(rest, doubt_nats=0.0), [*decided, *rifles], _steps(thorough=thorough))
+    return max((found, after), (rifles + more, rest), key=lambda one: sum(shot.surplus for shot in one[0]))
 
 
 def _in_steps(window: Window, decided: Sequence[Found], steps: Sequence[_Step]) -> tuple[list[Found], Window]:
@@ -198,7 +182,7 @@ def _reconsidered(
             worth = scores > LEAST_NATS
             thetas, members, scores = thetas[worth], members[worth], scores[worth]
         doubt = BESIDE_BURST_NATS if _automatic([*decided, *found]) else 0.0
-        costs = _lone_costs(replace(now, doubt_nats=doubt), thetas, members, scores) - _crowd_nats(now, found)
+        costs = lone_costs(replace(now, doubt_nats=doubt), thetas, members, scores) - _crowd_nats(now, found)
         places += [alone(now, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
         found, _ = choose(now, places, decided, share=True)
         explained = sum(len(shot.members) for shot in found)
@@ -229,7 +213,7 @@ def _all_alone(window: Window, decided: Sequence[Found]) -> list[Found]:
         thetas, members, scores, _ = _proposals(now)
         worth = scores > LEAST_NATS
         thetas, members, scores = thetas[worth], members[worth], scores[worth]
-        costs = _lone_costs(now, thetas, members, scores) - now.crowd_nats(count)
+        costs = lone_costs(now, thetas, members, scores) - now.crowd_nats(count)
         places = [alone(now, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
         found = choose(now, places, decided, share=True)[0] if places else []
         explained = sum(len(shot.members) for shot in found)
@@ -340,7 +324,7 @@ def _competing(window: Window, known: list[Found], proposals: _Proposals | None 
         found, after = choose(window, places, known)
     quiet = replace(window, echo_rate=min(_echo_rate(window, after.taken, ECHO_ARRIVALS), window.echo_rate))
     plan = _best_plan(quiet, places, known)
-    own = [shot for shot, burst in zip(plan, _beside(plan, _apart_m(window)), strict=True) if burst]
+    own = [shot for shot, burst in zip(plan, _beside(plan, one_place_m(window)), strict=True) if burst]
     if not own:
         return found, after
     rest, after = choose(window.explained(window.picks_of([*known, *own])), places, [*known, *own])
@@ -377,9 +361,9 @@ def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
     thetas, members, scores, _ = proposals
     order = [i for i in np.argsort(-scores, kind="stable") if scores[i] > LEAST_NATS]
     thetas = thetas[order]
-    costs = _lone_costs(window, thetas, members[order], scores[order])
+    costs = lone_costs(window, thetas, members[order], scores[order])
     places = [alone(window, theta, cost) for theta, cost in zip(thetas, costs.tolist(), strict=True)]
-    apart_m = _apart_m(window)
+    apart_m = one_place_m(window)
     grouped = np.zeros(len(thetas), dtype=np.bool_)
     for i, theta in enumerate(thetas):
         if grouped[i]:
@@ -390,37 +374,6 @@ def _proposed(window: Window, proposals: _Proposals) -> list[Place]:
             place = pool(window, theta)
             places += [place] if place is not None else []
     return places
-
-
-def _lone_costs(window: Window, thetas: Floats, members: Ints, scores: Floats) -> Floats:
-    """Say what each of some proposed shots must bring: the more exactly it is told, the more others there could be."""
-    costs = window.cost_nats(1) + exact_nats(window, thetas, members)
-    return np.asarray(costs - _follow_nats(window, thetas, scores - costs))
-
-
-def _follow_nats(window: Window, thetas: Floats, surplus: Floats) -> Floats:
-    """Say how much less a shot need bring where others were fired near by, shortly before or after.
-
-    A shooter who walks fires from a new place each time, but from one near the last: a place is paid for by what lies
-    within reach. How many of those within reach were fired by the same shooter, and are not there by chance, is told
-    by how many more there are than of shots fired anywhere.
-    """
-    good = surplus > 0.0
-    sure = thetas[good]
-    gap_s = np.abs(thetas[:, None, 2] - sure[None, :, 2]) / REFERENCE_SPEED_M_S
-    apart_m = np.hypot(thetas[:, None, 0] - sure[:, 0], thetas[:, None, 1] - sure[:, 1])
-    reach_m = _apart_m(window) + FASTEST_SHOOTER_M_S * gap_s
-    along = (gap_s > FASTEST_S) & (gap_s < BURST_S)
-    near = along & (apart_m < reach_m)
-    share = (np.pi * reach_m**2 / window.area_m2).clip(max=1.0)
-    own = near[good].sum()
-    same = max(1.0 - float(share[good][along[good]].sum()) / own, 0.0) if own else 0.0
-    return np.asarray(np.log1p(same * (near / (2.0 * share)).sum(axis=1)))
-
-
-def _apart_m(window: Window) -> float:
-    """Say how far apart shots from one place may seem."""
-    return max(POOL_M, POOL_PATHS * window.path_s * window.speed_m_s)
 
 
 def _proposals(window: Window, clear_nats: float = math.inf, least_nats: float = LEAST_NATS) -> _Proposals:

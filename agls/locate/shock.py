@@ -19,9 +19,12 @@ from agls.locate._kernels import PARAMETERS, REFERENCE_SPEED_M_S, Floats, judge
 from agls.locate._search import GATE, NO_SCORE, Bools, Ints
 from agls.locate.burst import STACK_FLIGHT, in_flight
 from agls.locate.picks import Array, Found, Picks
+from agls.locate.places import alone
 from agls.locate.solve import Air, Height, NoSolution, Solution, prior, solve
 from agls.locate.window import Window
 
+SLOWEST_SHARE = 0.9  # of the sound speed, with all winds against it
+CRACK_SHARE = 0.75  # of those that heard the blast, as many at most heard the crack
 FEWEST_CRACKS = 4  # a bullet has three unknowns: the fourth N-wave is the first to test them
 # What a bullet must bring: one direction among some hundred that N-waves tell apart, a speed and its decay among some
 # ten, and that hardly one shot in a hundred is heard so in a city.
@@ -72,6 +75,44 @@ def may_hold_rifles(window: Window) -> bool:
     lead_s = longest_s * (1.0 - window.speed_m_s / _shock.FASTEST_M_S)
     rows = (window.t[first:past][~window.taken[first:past]] for first, past in pairwise(window.start))
     return any((np.diff(own) < lead_s).any() for own in rows)
+
+
+def may_have_cracked(found: list[Found], window: Window) -> bool:
+    """Say whether enough sensors heard something more within a bullet's lead of some shot.
+
+    Something before the blast is the crack; after it, where the crack was taken for the blast, the blast. It may seem
+    explained by another shot, but only by one that fewer sensors heard: a bullet passes some of them.
+
+    Parameters
+    ----------
+    found : list of Found
+        The shots.
+    window : Window
+        Where they were found, their picks taken.
+
+    Returns
+    -------
+    bool
+        Whether it is worth looking for bullets.
+    """
+    order = np.argsort(window.t, kind="stable")
+    moments, longest_s = window.t[order], window.array.longest_delay_s(SLOWEST_SHARE * window.speed_m_s, math.inf)
+    for shot in found:
+        theta = window.theta_of(shot)
+        place = alone(window, theta)
+        t0, most_s = theta[2] / REFERENCE_SPEED_M_S, 2.0 * place.delay.max() + GATE * window.sigma_s
+        near = order[np.searchsorted(moments, t0 - most_s) : np.searchsorted(moments, t0 + most_s)]
+        flight_s = place.delay[window.owner[near]]
+        lead_s = np.abs(t0 + flight_s - window.t[near])
+        near = near[lead_s < flight_s * (1.0 - window.speed_m_s / _shock.FASTEST_M_S) + GATE * window.sigma_s]
+        if np.unique(window.owner[near]).size < FEWEST_CRACKS:
+            continue
+        heard, along_s = CRACK_SHARE * len(shot.members), 2.0 * (most_s + longest_s)
+        others = (one for one in found if abs(one.origin_s - shot.origin_s) < along_s and len(one.members) >= heard)
+        near = near[~window.picks_of([shot, *others])[near]]
+        if np.unique(window.owner[near]).size >= FEWEST_CRACKS:
+            return True
+    return False
 
 
 def find_rifles(window: Window, thetas: Floats) -> tuple[list[Found], Window]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 SEQUENCE, VERSION, UTC_TIME = 0x30, 0xA0, 0x17
+BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 COMMON_NAME = b"\x06\x03\x55\x04\x03"
 AFTER_VERSION = 5  # serial number, algorithm, issuer, validity, subject
 
@@ -50,14 +51,16 @@ def read_certificate(pem: str) -> Certificate:
         If it is none.
     """
     try:
-        begin = pem.index("-----BEGIN CERTIFICATE-----")
-        end = pem.index("-----END CERTIFICATE-----", begin) + len("-----END CERTIFICATE-----")
-        whole = next(_values(ssl.PEM_cert_to_DER_cert(pem[begin:end])))[1]
+        _, begun, rest = pem.partition(BEGIN)
+        inside, ended, _ = rest.partition(END)
+        if not (begun and ended):
+            raise IndexError(f"it does not hold {BEGIN} and {END}")
+        whole = next(_values(ssl.PEM_cert_to_DER_cert(begun + inside + ended)))[1]
         parts = list(_values(next(_values(whole))[1]))
         parts = parts[parts[0][0] == VERSION :][:AFTER_VERSION]
         *_, (_, validity), (_, subject) = parts
         return Certificate(_name(subject), _moment_s(*list(_values(validity))[1]))
-    except (IndexError, StopIteration, UnicodeDecodeError) as error:
+    except (IndexError, StopIteration, ValueError) as error:
         raise ValueError(f"not a certificate ({error})") from None
 
 

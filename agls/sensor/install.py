@@ -1,15 +1,11 @@
 """Let systemd run a node: `agls sensor install`.
 
 The unit begins the node at boot and whenever it ends, and anew when it says for `WATCHDOG_S` that no samples advance
-(`agls.sensor.systemd`): first kindly, so that it says farewell. It runs as a user who owns nothing but the node's state
+(`agls.systemd`): first kindly, so that it says farewell. It runs as a user who owns nothing but the node's state
 and secrets, sees the system read-only, and opens no device but sound cards. ``--print`` shows it.
 """
 
 import argparse
-import os
-import pwd
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,12 +14,22 @@ from agls.config import NodeConfig, load_node
 from agls.errors import InputError
 from agls.sensor.privacy import NAME
 from agls.sensor.setup import STATE_FOLDER
+from agls.systemd import (
+    SANDBOX,
+    UNITS,
+    USER,
+    command,
+    home,
+    is_of,
+    make_user,
+    refuse_closed,
+    refuse_unable,
+    run_command,
+    start,
+)
 
-USER = "agls"
-UNITS = Path("/etc/systemd/system")
 # Longer than a node takes to open a card again by itself: beginning anew is for when that does not help.
 WATCHDOG_S = 30
-HOMES = ("/home", "/root", "/run/user")
 
 UNIT = """\
 # Made by `agls sensor install`; run it again after the node's file has moved.
@@ -60,32 +66,8 @@ Nice=-5
 MemoryMax=200M
 TasksMax=64
 
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-ProtectSystem=strict
-ProtectHome={home}
-PrivateTmp=yes
-DevicePolicy=closed
+{sandbox}ProtectHome={home}
 DeviceAllow=char-alsa rw
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-RemoveIPC=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
 # PortAudio calls back through code that libffi makes while it runs: MemoryDenyWriteExecute would make it deaf.
 
 [Install]
@@ -137,17 +119,14 @@ def unit(path: Path, config: NodeConfig, user: str = USER, python: str = sys.exe
         raise InputError(f"{path}: outbox_file is empty, so a loss of power would lose what was heard; name a file")
     words = [python, "-m", "agls", "sensor", "run", str(path.absolute())]
     folders = [str(folder) for folder in _folders(config)]
-    for word in (*words, *folders):
-        if not word.isprintable() or any(one in word for one in " \t\"'\\$%;"):
-            raise InputError(f"{word!r} cannot stand in a unit of systemd; move it to a path without such characters")
-    at_home = any(word.startswith(HOMES) for word in (*words, *folders))
     return UNIT.format(
         sensor_id=config.sensor_id,
-        command=" ".join(words),
+        command=command(words),
         watchdog_s=WATCHDOG_S,
         user=user,
-        writable=" ".join(folders),
-        home="read-only" if at_home else "yes",
+        writable=command(folders),
+        sandbox=SANDBOX,
+        home=home(*words, *folders),
     )
 
 
@@ -186,31 +165,21 @@ def refuse_harm(path: Path, config: NodeConfig, user: str, python: str = sys.exe
     outbox = Path(config.outbox_file).name
     for folder in _folders(config):
         others = (
-            [] if _is_of(folder, user) else [one.name for one in _found_in(folder) if not _is_kept(one.name, outbox)]
+            [] if is_of(folder, user) else [one.name for one in _found_in(folder) if not _is_kept(one.name, outbox)]
         )
         if folder != STATE_FOLDER and others:
             raise InputError(
                 f"{path}: the node would be given the folder {folder}, which holds other things too"
                 f" ({', '.join(sorted(others)[:3])}); name files in a folder of the node's own"
             )
-    for place in (Path(python), Path(python).resolve(), path.absolute(), *_folders(config)):
-        for folder in place.parents:
-            if folder.is_dir() and not folder.stat().st_mode & 0o001 and not _is_of(folder, user):
-                raise InputError(
-                    f"{folder} is closed to the user {user}, who needs {place}; install agls in /opt/agls and make the"
-                    f" node's file there: sudo agls sensor init --out /etc/agls/{path.name}"
-                )
+    remedy = (
+        f"install agls in /opt/agls and make the node's file there: sudo agls sensor init --out /etc/agls/{path.name}"
+    )
+    refuse_closed([Path(python), Path(python).resolve(), path.absolute(), *_folders(config)], user, remedy)
 
 
 def _found_in(folder: Path) -> list[Path]:
     return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _is_of(folder: Path, user: str) -> bool:
-    try:
-        return folder.exists() and folder.owner() == user
-    except KeyError:  # whose owner has no name
-        return False
 
 
 def _is_kept(name: str, outbox: str) -> bool:
@@ -247,43 +216,15 @@ def install(
     pathlib.Path
         The unit's file.
     """
-    run = do or _run
+    run = do or run_command
     name = unit_name(config)
-    if not _is_known(user):
-        run(["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", user])
+    make_user(user, run)
     for folder in _folders(config):
         run(["install", "--directory", "--mode=0750", f"--owner={user}", f"--group={user}", str(folder)])
     outbox = Path(config.outbox_file).absolute()
     kept = [str(one) for one in sorted(outbox.parent.glob(f"{outbox.name}*"))]
     run(["chown", f"{user}:{user}", *(str(one) for one in _secrets(path, config)), *kept])
-    place = units / name
-    part = place.with_name(f".{name}.part")
-    try:
-        part.write_text(text, "utf-8")
-        part.replace(place)
-    except OSError as error:
-        raise InputError(f"{place}: cannot be written ({error.strerror}); a folder of units is needed") from None
-    run(["systemctl", "daemon-reload"])
-    run(["systemctl", "enable", "--now", name])
-    return place
-
-
-def _is_known(user: str) -> bool:
-    try:
-        pwd.getpwnam(user)
-    except KeyError:
-        return False
-    return True
-
-
-def _run(command: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - words of ours
-    except OSError as error:
-        raise InputError(f"{command[0]} cannot be run ({error.strerror}); a system with systemd is needed") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise InputError(f"{' '.join(command)}: {said[-1] if said else f'it ended with {done.returncode}'}")
+    return start(text, units / name, run)
 
 
 # ------------------------------------------------------------------------------------------------------ the command
@@ -320,12 +261,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print:
         print(text, end="")
         return 0
-    if os.geteuid() != 0:
-        raise InputError(
-            f"installing needs root: sudo agls sensor install {arguments.node}; --print shows what it does"
-        )
-    if not shutil.which("systemctl"):
-        raise InputError("systemctl is not there; a system with systemd is needed, or run `agls sensor run` by others")
+    refuse_unable(f"agls sensor install {arguments.node}")
     refuse_harm(arguments.node, config, arguments.user)
     place = install(arguments.node, config, text, user=arguments.user)
     print(f"{place}: started, and from now on at boot; systemctl status {unit_name(config)} says how it goes")

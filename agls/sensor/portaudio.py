@@ -26,6 +26,9 @@ DEAD_S, DEAD_PERIODS = 1.0, 4  # without a callback for so long, a card is gone
 FIRST_S = 2.0  # the first may take longer
 BUFFER_BLOCKS = 4  # that the card's buffer should hold: enough for a busy computer, and few enough to come one by one
 WAITING_S = 5.0  # of sound that may wait to be heard; then samples are lost
+# Onsets are looked for 50 ms at a time; to wake up for each callback's 21 ms costs more than to look. One waits for the
+# next, with the stamps it was given, so what an onset's time is worth does not change.
+TOGETHER_COUNT = 2
 # What stands between a program and the card resamples, repeats and moves streams: no time can be had of it.
 UNTIMED = ("pulse", "pipewire", "jack", "default", "sysdefault", "dmix", "dsnoop", "plug", "plughw")
 INSTALL = "PortAudio is not installed; on Debian and Raspberry Pi OS: apt install libportaudio2"
@@ -142,6 +145,62 @@ def choose_device(
     return found[0]
 
 
+class CallbackQueue:
+    """What callbacks were given, waiting to be heard a few at a time.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Sampling rate.
+    block_frames : int
+        Samples of a callback.
+    channels : int
+        Channels of the card.
+    """
+
+    def __init__(self, rate_hz: float, block_frames: int, channels: int) -> None:
+        self._waiting: queue.SimpleQueue[list[Callback]] = queue.SimpleQueue()
+        self._gathered: list[Callback] = []
+        self._most = max(8, round(WAITING_S * rate_hz / block_frames / TOGETHER_COUNT))
+        self._dead_s = max(DEAD_S, DEAD_PERIODS * block_frames / rate_hz)
+        self._channels = channels
+        self._dropped = False
+
+    def put(self, frames: NDArray[np.float32], adc_s: float, overflow: bool) -> None:
+        """Copy and enqueue, nothing else; what reads is woken for several at once.
+
+        Parameters
+        ----------
+        frames : numpy.ndarray, shape (frames, channels), float32
+            Samples, the card's own.
+        adc_s : float
+            When the first is said to have been converted.
+        overflow : bool
+            Whether samples are said to be lost before these.
+        """
+        monotonic_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        if self._waiting.qsize() >= self._most:
+            self._dropped = True
+            return
+        lost, self._dropped = self._dropped or overflow, False
+        self._gathered.append(Callback(frames.copy(), monotonic_ns, wall_ns, adc_s, lost))
+        if len(self._gathered) >= TOGETHER_COUNT:
+            self._waiting.put(self._gathered)
+            self._gathered = []
+
+    def __iter__(self) -> Generator[Callback]:
+        """Hand over callbacks, and one without samples while there are none; end when the card is gone."""
+        quiet_s, dead_s = 0.0, FIRST_S
+        while quiet_s < dead_s:
+            try:
+                yield from self._waiting.get(timeout=TURN_S)
+                quiet_s, dead_s = 0.0, self._dead_s
+            except queue.Empty:
+                quiet_s += TURN_S
+                nothing = np.zeros((0, self._channels), np.float32)
+                yield Callback(nothing, time.monotonic_ns(), time.time_ns(), 0.0, overflow=False)
+
+
 class PortAudioStream:
     """An open card.
 
@@ -167,16 +226,13 @@ class PortAudioStream:
         audio._terminate()  # noqa: SLF001 - the only way to make PortAudio look for cards again
         audio._initialize()  # noqa: SLF001
         self._chrony = chrony
-        self._queue: queue.SimpleQueue[Callback] = queue.SimpleQueue()
-        self._most_waiting = max(8, round(WAITING_S * microphone.sample_rate_hz / block_frames))
-        self._dropped = False
-        self._channels = max(1, microphone.pulse_channel, 2 if microphone.pulse_channel == 1 else 1)
-        self._dead_s = max(DEAD_S, DEAD_PERIODS * block_frames / microphone.sample_rate_hz)
+        channels = max(1, microphone.pulse_channel, 2 if microphone.pulse_channel == 1 else 1)
+        self._queue = CallbackQueue(float(microphone.sample_rate_hz), block_frames, channels)
         place = choose_device(microphone.device, audio.query_devices(), card_numbers(), microphone.forced)
         try:
             self._stream = audio.InputStream(
                 device=place,
-                channels=self._channels,
+                channels=channels,
                 samplerate=microphone.sample_rate_hz,
                 blocksize=block_frames,
                 dtype="float32",
@@ -188,26 +244,12 @@ class PortAudioStream:
             raise OSError(f"{microphone.device}: cannot be opened ({error})") from None
 
     def _called(self, frames: NDArray[np.float32], _count: int, stated: Any, status: Any) -> None:
-        """Copy and enqueue, nothing else."""
-        monotonic_ns, wall_ns = time.monotonic_ns(), time.time_ns()
-        if self._queue.qsize() >= self._most_waiting:
-            self._dropped = True
-            return
-        lost, self._dropped = self._dropped or bool(status.input_overflow), False
-        self._queue.put(Callback(frames.copy(), monotonic_ns, wall_ns, stated.inputBufferAdcTime, lost))
+        self._queue.put(frames, stated.inputBufferAdcTime, bool(status.input_overflow))
 
     def __iter__(self) -> Generator[Callback]:
-        """Hand over callbacks, and one without samples while there are none; end when the card is gone."""
-        quiet_s, dead_s = 0.0, FIRST_S
+        """Hand over callbacks until the card is gone."""
         try:
-            while quiet_s < dead_s:
-                try:
-                    yield self._queue.get(timeout=TURN_S)
-                    quiet_s, dead_s = 0.0, self._dead_s
-                except queue.Empty:
-                    quiet_s += TURN_S
-                    nothing = np.zeros((0, self._channels), np.float32)
-                    yield Callback(nothing, time.monotonic_ns(), time.time_ns(), 0.0, overflow=False)
+            yield from self._queue
         finally:
             self._stream.close()
 

@@ -17,16 +17,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
-from msgspec import inspect
+from msgspec import Meta, inspect
 
 from agls.config import Classification, Microphone, Mqtt, NodeConfig, Survey, Table, load_node, load_table
 from agls.errors import InputError
 from agls.example import example
 from agls.messages import Identifier
-from agls.mqtt_settings import address, password, tls_context
+from agls.mqtt_settings import address, broker_url, password, tls_context
 from agls.sensor.certificate import read_certificate
 from agls.sensor.portaudio import card_numbers
 from agls.tables import accepted
@@ -47,8 +47,8 @@ class Identity(Table, frozen=True, kw_only=True):
 class Broker(Table, frozen=True, kw_only=True):
     """Whom the node calls, and by what they know each other."""
 
-    host: str
-    port: int = 8883
+    host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}\Z", description="name or address of a machine")]
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8883
     ca_pem: str
     cert_pem: str
     key_pem: str
@@ -267,7 +267,7 @@ def make_config(found: Mapping[str, Any], secrets: Mapping[str, str], bundle: Bu
     NodeConfig
         Complete.
     """
-    broker = {"url": f"mqtts://{bundle.broker.host}:{bundle.broker.port}"} if bundle else {}
+    broker = {"url": broker_url(bundle.broker.host, bundle.broker.port)} if bundle else {}
     mqtt = {key: found[key] for key in ("url", "username") if key in found}
     place = {key: found[key] for key in PLACE if key in found}
     return NodeConfig(
@@ -332,6 +332,11 @@ def write_node(
             part.replace(place)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); nothing was changed") from None
+    except InputError as error:  # which names files as they are called for now
+        told = str(error)
+        for place, part in partial.items():
+            told = told.replace(str(part), str(place))
+        raise InputError(told) from None
     finally:
         for part in partial.values():
             part.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from agls.sensor.health import Health, Machine, read_machine
 from agls.sensor.outbox import Outbox
 from agls.sensor.privacy import ClipKeeper
 from agls.sensor.store import MEMORY, Store
-from agls.sensor.systemd import Supervisor
+from agls.systemd import Supervisor
 from agls.transport import Connection, topic
 
 if TYPE_CHECKING:

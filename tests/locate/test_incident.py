@@ -1,11 +1,14 @@
 """Which shots are one incident, and what is said of it as shots come and go."""
 
+from itertools import permutations
+
 import msgspec
 import pytest
 
 from agls.config import Gathering
+from agls.locate.evidence import of_nodes, probability, ranked, total
 from agls.locate.frame import Frame
-from agls.locate.incident import Incidents
+from agls.locate.incident import REFUSED_COUNT, Incidents
 from agls.messages import Ellipse, Incident, Rejection, UtcNs
 from tests import town
 from tests.town import NOW_NS, S
@@ -101,3 +104,59 @@ def test_incidents_nothing_can_join_any_more_are_forgotten() -> None:
 def test_the_same_shots_give_the_same_names() -> None:
     one, other = incidents(), incidents()
     assert msgspec.structs.asdict(fed(one, shot(0))) == msgspec.structs.asdict(fed(other, shot(0)))
+
+
+# ------------------------------------------------------------------------------------------------- p and its reasons
+
+
+def judged(number, after_s, llr, **changes):
+    """Make a shot that eight sensors judge alike."""
+    reasons = ranked(of_nodes([llr] * 8))
+    return shot(number, after_s, reasons=reasons, p_gunshot=probability(total(reasons), 0.5), **changes)
+
+
+def test_an_incidents_probability_is_its_prior_and_its_reasons_and_nothing_else() -> None:
+    found = fed(incidents(prior_gunshot=0.2), judged(0, 0.0, 1.5))
+    assert found.reasons
+    assert found.p_gunshot == pytest.approx(probability(total(found.reasons), 0.2), abs=1e-4)
+
+
+def test_sounds_of_the_spot_that_are_no_gunfire_count_against_it_whichever_comes_first() -> None:
+    shots = [judged(0, 0.0, 1.2), judged(1, 1.0, -1.5, x_m=12.0), judged(2, 2.0, 1.0)]
+    alone = fed(incidents(), shots[0])
+    last = []
+    for order in permutations(shots):
+        stage = incidents()
+        told = [item for one in order for item in stage.feed(one, NOW_NS)]
+        last.append([item for item in told if isinstance(item, Incident)][-1])
+    assert {(one.p_gunshot, one.reasons, one.round_count) for one in last} == {(last[0].p_gunshot, last[0].reasons, 2)}
+    assert last[0].p_gunshot < alone.p_gunshot
+
+
+def test_no_gunfire_elsewhere_says_nothing_of_it() -> None:
+    stage = incidents()
+    before = fed(stage, judged(0, 0.0, 1.2))
+    assert len(stage.feed(judged(1, 1.0, -3.0, x_m=70.0), NOW_NS)) == 2
+    assert fed(stage, judged(0, 0.0, 1.2)).reasons == before.reasons
+
+
+def test_bangs_of_the_spot_within_the_hour_before_are_counted_and_older_ones_are_not() -> None:
+    stage = incidents()
+    for k, after_s in enumerate((-4000.0, -2000.0, -100.0)):
+        stage.feed(judged(k, after_s, -2.0), NOW_NS + round(after_s * S))
+    found = fed(stage, judged(9, 0.0, 2.0))
+    assert [one.count for one in found.reasons if one.kind == "repetition"] == [2]
+
+
+def test_an_incident_that_becomes_less_than_possible_is_withdrawn() -> None:
+    stage = incidents()
+    fed(stage, judged(0, 0.0, 0.3))
+    told = stage.feed(judged(1, 1.0, -3.0), NOW_NS)
+    assert (told[-1].state, told[-1].p_gunshot < 0.3) == ("withdrawn", True)
+
+
+def test_what_was_no_gunfire_is_kept_bounded() -> None:
+    stage = incidents()
+    for k in range(REFUSED_COUNT + 50):
+        stage.feed(judged(k, 0.01 * k, -3.0), NOW_NS)
+    assert len(stage.refused) <= REFUSED_COUNT + 1

@@ -33,7 +33,7 @@ from agls.sensor.finding import Finding
 from agls.sensor.gps import Gps
 from agls.sensor.health import Fix
 from agls.sensor.premises import look_at_broker, look_at_disk, look_at_node, look_at_survey, look_at_time
-from agls.sensor.shell import LATEST, run_node
+from agls.sensor.shell import LATEST, model_name, run_node
 from agls.sensor.store import Store
 from agls.transport import HUB_SUBSCRIPTIONS, Connection
 from firmware_sim.clock import Sync
@@ -304,14 +304,14 @@ def test_a_model_that_was_changed_is_named_and_the_shipped_one_judges(tmp_path: 
     from importlib.resources import files
 
     bad = tmp_path / "bad.json"
-    bad.write_bytes(files("agls.classify").joinpath("model.json").read_bytes().replace(b"agls-1", b"agls-9"))
+    bad.write_bytes(files("agls.classify").joinpath("model.json").read_bytes().replace(b"agls-", b"other-"))
     config = node_config(tmp_path, mqtt, "pole-5", classification=Classification(model_file=str(bad)))
     with hub(mqtt, "hub-5") as heard:
         found = found_by(config)
         run_some(config)
         beats = [one for one in heard if isinstance(one, Heartbeat) and one.sensor_id == "pole-5"]
     assert "SHA-256 does not match" in found["model"].said
-    assert (beats[-1].counts["model_refused"], beats[-1].model) == (1, "agls-1")
+    assert (beats[-1].counts["model_refused"], beats[-1].model) == (1, model_name(""))
     assert found["clap"].verdict == "ok"
 
 

@@ -3,6 +3,7 @@
 A null sink is no clock (its stamps are of another clock and 3 % fast), so it is judged for deafness and recovery alone.
 """
 
+import itertools
 import os
 import queue
 import shutil
@@ -14,11 +15,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agls.config import Microphone
 from agls.errors import InputError
-from agls.sensor.portaudio import INSTALL, card_numbers, choose_device
+from agls.sensor.card import BLOCK_FRAMES
+from agls.sensor.portaudio import INSTALL, CallbackQueue, card_numbers, choose_device
 
 PATIENCE_S = 20.0
 DEVICES = [
@@ -71,6 +74,31 @@ def test_the_kernels_names_of_cards_are_read(tmp_path: Path) -> None:
     )
     assert card_numbers(tmp_path) == {"HDMI": 0, "Device": 1}
     assert card_numbers(tmp_path / "missing") == {}
+
+
+def test_callbacks_are_heard_a_few_at_a_time_with_the_stamps_they_were_given() -> None:
+    waiting = CallbackQueue(48_000.0, BLOCK_FRAMES, 1)
+    for number in range(1, 6):
+        waiting.put(np.full((BLOCK_FRAMES, 1), number, np.float32), adc_s=float(number), overflow=number == 3)
+    callbacks = iter(waiting)
+    heard = [next(callbacks) for _ in range(5)]
+    assert [one.adc_s for one in heard] == [1.0, 2.0, 3.0, 4.0, 0.0]  # the fifth waits for the sixth
+    assert [one.overflow for one in heard] == [False, False, True, False, False]
+    assert [one.frames.size for one in heard] == 4 * [BLOCK_FRAMES] + [0]
+    assert all(one.monotonic_ns <= two.monotonic_ns for one, two in itertools.pairwise(heard))
+
+
+def test_what_nobody_takes_in_time_is_lost_and_told_with_the_next() -> None:
+    waiting, frames = CallbackQueue(48_000.0, BLOCK_FRAMES, 1), np.zeros((BLOCK_FRAMES, 1), np.float32)
+    for number in range(400):
+        waiting.put(frames, adc_s=float(number), overflow=False)
+    callbacks = iter(waiting)
+    kept = [next(callbacks) for _ in range(200)]
+    assert not any(one.overflow for one in kept)
+    for number in range(400, 440):
+        waiting.put(frames, adc_s=float(number), overflow=False)
+    last = [next(callbacks) for _ in range(80)]
+    assert [one.adc_s for one in last if one.overflow] == [400.0]
 
 
 def test_without_portaudio_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

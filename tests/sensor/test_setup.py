@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from agls.cli import main
 from agls.config import NodeConfig, load_node
 from agls.errors import InputError
+from agls.mqtt_settings import address
 from agls.sensor.certificate import read_certificate
 from agls.sensor.setup import answers, load_bundle, make_config, write_node
 
@@ -263,3 +264,35 @@ def test_a_certificate_says_for_whom_it_is_and_until_when(year: int) -> None:
 def test_bytes_that_are_no_certificate_are_refused(noise: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         read_certificate(ssl.DER_cert_to_PEM_cert(noise))
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "told"),
+    [
+        ('host = "localhost"', 'host = "a b"', "broker.host"),
+        ("port = 8883", "port = 99999", "broker.port"),
+        ("BEGIN CERTIFICATE", "BEGIN CERT", "broker.cert_pem is not a certificate"),
+    ],
+)
+def test_what_is_wrong_in_a_bundle_is_told_of_the_bundle(was: str, is_now: str, told: str, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="certificates are made with cryptography: pip install 'agls[hub]'")
+    from agls.deploy.certs import make_certs
+    from agls.deploy.enroll import enroll
+
+    make_certs(tmp_path)
+    path = enroll("pole-7", tmp_path)
+    assert was in path.read_text()
+    path.write_text(path.read_text().replace(was, is_now))
+    with pytest.raises(InputError, match=f"bundle.toml.*{told}"):
+        load_bundle(path)
+
+
+def test_a_broker_may_have_an_address_of_ipv6(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="certificates are made with cryptography: pip install 'agls[hub]'")
+    from agls.deploy.certs import make_certs
+    from agls.deploy.enroll import enroll
+
+    make_certs(tmp_path / "certs", hosts=("2001:db8::7",))
+    bundle = load_bundle(enroll("pole-7", tmp_path / "certs"))
+    found = {"sensor_id": "pole-7", "device": "sim", "pulse_channel": 0, "outbox_file": "o"}
+    assert address(make_config(found, {}, bundle).mqtt.url) == ("2001:db8::7", 8883, True)

@@ -120,7 +120,7 @@ def coordinates(ability: Ability, space: str, pan_deg: float, tilt_deg: float) -
     Returns
     -------
     tuple of float
-        x and y, within their ranges.
+        Both coordinates, within their ranges.
     """
     pan_deg = _turned_into(pan_deg, ability.full[0])
     if space == DEGREES:

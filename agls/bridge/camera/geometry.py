@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from pyproj import Transformer
 
 from agls.config import Camera
@@ -117,6 +118,21 @@ class Topocentre:
         """
         east_m, north_m, up_m = self._transformer.transform(longitude_deg, latitude_deg, height_m)
         return Sight(float(east_m), float(north_m), float(up_m))
+
+    def seen_m(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Look at many places.
+
+        Parameters
+        ----------
+        places : numpy.ndarray, shape (n, 3)
+            Latitude and longitude [deg], height above the WGS 84 ellipsoid [m].
+
+        Returns
+        -------
+        numpy.ndarray, shape (n, 3)
+            East, north, up of this place [m].
+        """
+        return np.column_stack(self._transformer.transform(places[:, 1], places[:, 0], places[:, 2]))
 
 
 def levelled(camera: Camera, sight: Sight) -> Sight:

@@ -15,7 +15,7 @@ to bring back.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from agls.config import Slewing
@@ -78,7 +78,6 @@ class Holding:
     is_away: bool = False
 
 
-@dataclass(slots=True)
 class Leases:
     """Decide who has which camera.
 
@@ -92,14 +91,10 @@ class Leases:
         Those that an earlier run left turned.
     """
 
-    slewing: Slewing
-    camera_ids: Iterable[str]
-    away: Iterable[str] = ()
-    _holds: dict[str, _Hold] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Begin with every camera nobody's."""
-        self._holds = {name: _Hold(is_away=name in set(self.away)) for name in self.camera_ids}
+    def __init__(self, slewing: Slewing, camera_ids: Iterable[str], away: Iterable[str] = ()) -> None:
+        self.slewing = slewing
+        left = set(away)
+        self._holds = {name: _Hold(is_away=name in left) for name in camera_ids}
 
     def ask(self, request: SlewRequest, now_ns: int) -> Turn | Denied:
         """Ask for a camera on behalf of an incident.

@@ -158,15 +158,17 @@ def hidden_by(walls: Walls, places_m: Floats) -> NDArray[np.bool_]:
 
 
 def _between(walls: Walls, places_m: Floats) -> tuple[Floats, Floats]:
-    """Keep the walls that stand in the rectangle round the lens and all places."""
-    if not len(walls.ends_m):
-        return walls.ends_m, walls.top_m
-    low = np.minimum(places_m[:, :2].min(axis=0), 0.0)
-    high = np.maximum(places_m[:, :2].max(axis=0), 0.0)
-    x, y = walls.ends_m[:, 0::2], walls.ends_m[:, 1::2]
-    kept = (x.max(axis=1) >= low[0]) & (x.min(axis=1) <= high[0])
-    kept &= (y.max(axis=1) >= low[1]) & (y.min(axis=1) <= high[1])
-    return walls.ends_m[kept], walls.top_m[kept]
+    """Keep the walls that stand in the lane from the lens to the places, and reach above the lowest line of sight."""
+    high = walls.top_m > min(0.0, float(places_m[:, 2].min()))
+    ends, top = walls.ends_m[high], walls.top_m[high]
+    ahead = places_m[:, :2].mean(axis=0)
+    length = math.hypot(*ahead.tolist()) or 1.0
+    lane = np.array([[ahead[0], ahead[1]], [ahead[1], -ahead[0]]]).T / length  # along and across it
+    spots = places_m[:, :2] @ lane
+    low, most = np.minimum(spots.min(axis=0), 0.0), np.maximum(spots.max(axis=0), 0.0)
+    first, second = ends[:, :2] @ lane, ends[:, 2:] @ lane
+    kept = np.all((np.maximum(first, second) >= low) & (np.minimum(first, second) <= most), axis=1)
+    return ends[kept], top[kept]
 
 
 def walls_round(camera: Camera, place: Topocentre, buildings: tuple[Building, ...]) -> Walls:
@@ -186,19 +188,20 @@ def walls_round(camera: Camera, place: Topocentre, buildings: tuple[Building, ..
     Walls
         Those within its range.
     """
-    ends, tops = [], []
-    wide_deg = camera.range_m / 111_000.0
-    for building in buildings:
-        longitude, latitude = building.corners_deg[0]
-        if abs(latitude - camera.latitude_deg) > 2 * wide_deg:
-            continue
-        if abs(longitude - camera.longitude_deg) * math.cos(math.radians(latitude)) > 2 * wide_deg:
-            continue
-        seen = [place.sight(lat, lon, building.top_m) for lon, lat in building.corners_deg]
-        for one, other in pairwise(seen):
-            ends.append((one.east_m, one.north_m, other.east_m, other.north_m))
-            tops.append(building.top_m - camera.height_m)
-    return Walls(np.array(ends), np.array(tops)) if ends else NO_WALLS
+    wide_deg = 2.0 * camera.range_m / 111_000.0
+    across_deg = wide_deg / max(math.cos(math.radians(camera.latitude_deg)), 0.01)
+    near = [
+        one
+        for one in buildings
+        if abs(one.corners_deg[0][1] - camera.latitude_deg) <= wide_deg
+        and abs(one.corners_deg[0][0] - camera.longitude_deg) <= across_deg
+    ]
+    pieces = [(*first, *second, one.top_m) for one in near for first, second in pairwise(one.corners_deg)]
+    if not pieces:
+        return NO_WALLS
+    table = np.array(pieces)  # longitude and latitude of both ends, height
+    ends = [place.seen_m(table[:, columns])[:, :2] for columns in ([1, 0, 4], [3, 2, 4])]
+    return Walls(np.hstack(ends), table[:, 4] - camera.height_m)
 
 
 def load_buildings(path: Path, ground_m: float) -> tuple[Building, ...]:

@@ -336,7 +336,7 @@ class Book:
             return
         shots, times = _shots(one, incident)
         if before is None:
-            record = self._first(incident, finding, shots)
+            record = self._first(incident, finding, shots, one.restored_ns)
         else:
             move = machine_move(before, finding)
             at_ns = max(batch.due_ns, before.at_ns)
@@ -348,8 +348,11 @@ class Book:
             stages = {"due": batch.due_ns, "located": batch.located_ns, "stored": one.now_ns, "received": received_ns}
             one.pass_stages(incident.incident, **times, **stages)
 
-    def _first(self, incident: Incident, finding: Finding, shots: tuple[ShotRecord, ...]) -> IncidentRecord:
-        late = (finding.at_ns - finding.last_shot_ns) / NS_PER_S > self.site.gathering.late_s
+    def _first(
+        self, incident: Incident, finding: Finding, shots: tuple[ShotRecord, ...], restored_ns: int
+    ) -> IncidentRecord:
+        old_s = (finding.at_ns - finding.last_shot_ns) / NS_PER_S
+        late = old_s > self.site.gathering.late_s or finding.last_shot_ns < restored_ns
         move = first_move(finding, late)
         return IncidentRecord(
             incident=incident.incident,

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 
 from agls.bridge.store import tables
 from agls.config import Realm, Store
@@ -83,6 +84,23 @@ def begin_reading(engine: sa.Engine) -> sa.Connection:
         A context manager.
     """
     return engine.connect().execution_options(is_reading=True)
+
+
+def version_of(engine: sa.Engine) -> str:
+    """Say which migration a store is at.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+        The store.
+
+    Returns
+    -------
+    str
+        The name of the last one that ran.
+    """
+    with begin_reading(engine) as db:
+        return str(MigrationContext.configure(db).get_current_revision())
 
 
 def is_away(error: sa.exc.DBAPIError) -> bool:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from agls.bridge.record import IncidentRecord
 from agls.bridge.store import tables
-from agls.bridge.store.writing import pass_stages, read_record
+from agls.bridge.store.writing import RESTORED, pass_stages, read_record
 
 RETIRED_AT_ONCE_COUNT = 500
 _box = tables.outbox.c
@@ -242,6 +242,25 @@ def letters_of(db: sa.Connection, *, incident: str = "", subscriber: str = "", s
 
 def _waiting(subscriber: str) -> sa.ColumnElement[bool]:
     return (_box.subscriber == subscriber) & (_box.state == "waiting")
+
+
+def bury_all(db: sa.Connection, now_ns: int) -> int:
+    """Make all that waits dead, as `RESTORED`: in a store that was restored, it may have been delivered since.
+
+    Parameters
+    ----------
+    db : sqlalchemy.Connection
+        In a transaction.
+    now_ns : int
+        UTC.
+
+    Returns
+    -------
+    int
+        How many letters.
+    """
+    values = {"state": "dead", "done_ns": now_ns, "answer": RESTORED}
+    return int(db.execute(sa.update(tables.outbox).where(_box.state == "waiting").values(values)).rowcount)
 
 
 def _bury(db: sa.Connection, number: int, reason: str, now_ns: int) -> None:

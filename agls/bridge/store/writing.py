@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from agls.bridge.life import BY
 from agls.bridge.record import IncidentRecord, StageTimes, judgement, shown
 from agls.bridge.store import tables
 from agls.config import Realm, Subscriber
@@ -20,6 +21,7 @@ from agls.messages import NS_PER_S, UtcNs, decode, encode
 
 MAX_BODY_BYTES = 100_000_000
 MACHINE = "machine"
+RESTORED = "restored"  # why a letter is dead that a hub before this one may have delivered
 
 
 class Writing:
@@ -43,6 +45,7 @@ class Writing:
         self._realm = realm
         self._subscribers = subscribers
         self._digest = str(_marked(db, "digest", lock=True))
+        self.restored_ns = int(_marked(db, "restored_ns") or 0)
 
     def record(self, incident: str) -> IncidentRecord | None:
         """Read the latest revision of an incident.
@@ -182,11 +185,14 @@ class Writing:
         box = tables.outbox.c
         before = self.db.scalar(
             sa.select(box.telling)
-            .where(box.incident == record.incident, box.subscriber == subscriber.subscriber_id, box.state != "dead")
+            .where(box.incident == record.incident, box.subscriber == subscriber.subscriber_id)
+            .where((box.state != "dead") | (box.answer == RESTORED))
             .order_by(box.number.desc())
             .limit(1)
         )
         found = shown(record)
+        if BY[record.move] == MACHINE and found.last_shot_ns < self.restored_ns:
+            return None  # the hub that the back-up is of may have said so
         if found.verdict == "withdrawn" or record.state in ("withdrawn", "merged"):
             return "cancel" if before in ("open", "update") else None
         if before in ("open", "update"):

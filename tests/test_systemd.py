@@ -16,7 +16,7 @@ from agls.sensor.clock import SteadyClock
 from agls.sensor.outbox import Outbox
 from agls.sensor.shell import Around, NodeShell
 from agls.sensor.store import MEMORY, Store
-from agls.sensor.systemd import Supervisor
+from agls.systemd import Supervisor
 
 RATE_HZ, BLOCK = 48_000, 1001
 S = 10**9
