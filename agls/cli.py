@@ -15,14 +15,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agls import __version__
-from agls.commands import Command, Group, end_on_sigterm, fill, of_module, spelled_out, stop_on_signal
+from agls.commands import (
+    BAD_INPUT,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Command,
+    Group,
+    counted,
+    end_on_sigterm,
+    fill,
+    of_module,
+    port,
+    say,
+    spelled_out,
+    stop_on_signal,
+)
 from agls.errors import InputError
 
 if TYPE_CHECKING:
     from agls.config import NodeConfig
     from agls.sensor.card import CardSource
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 SIMULATED = "sim"  # as a microphone's device, alone or before : and a scene's file
 
@@ -89,12 +102,8 @@ def _main(words: Sequence[str]) -> int:
 
 
 def _refuse(sentence: str) -> int:
-    _say(sentence)
+    say(sentence)
     return BAD_INPUT
-
-
-def _say(sentence: str) -> None:
-    print(f"agls: {sentence}", file=sys.stderr)
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -111,7 +120,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="do not open a browser; stop after --duration")
     parser.add_argument("--duration", type=float, metavar="S", help="seconds to run (default: until Ctrl-C)")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("out-demo"), help="folder for what it leaves")
-    parser.add_argument("--port", type=_port, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
+    parser.add_argument("--port", type=port, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
     parser.add_argument("--scene", type=Path, metavar="TOML", help="another simulated city")
 
 
@@ -185,187 +194,7 @@ def _sensor_check(arguments: argparse.Namespace) -> int:
     return run(arguments, _microphone)
 
 
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _port(text: str) -> int:
-    if text.isdecimal() and 0 <= int(text) <= 65_535:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a port; a whole number from 0 (any free one) to 65535 is")
-
-
-def _hub_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path, metavar="SITE.toml", help="see `agls config example site`")
-    parser.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for shots, incidents, cad, slew")
-
-
-def _hub(arguments: argparse.Namespace) -> int:
-    from agls.config import load_site
-    from agls.hub import run_hub
-
-    site = load_site(arguments.site)
-    sensors = _number(len(site.sensor), "sensor")
-    _say(f"{site.name}: {sensors}, broker {site.mqtt.url}, results in {arguments.out}; Ctrl-C ends it")
-    with stop_on_signal() as stop:
-        print(run_hub(site, arguments.out, stop, resume=True))
-    return DONE
-
-
-def _hub_upgrade(arguments: argparse.Namespace) -> int:
-    from agls.bridge.store.opening import open_store, version_of
-    from agls.config import load_site
-
-    site = load_site(arguments.site)
-    engine = open_store(site.store, arguments.out, site.mqtt.realm)
-    print(f"the store is at {version_of(engine)}, as this version of agls needs it")
-    engine.dispose()
-    return DONE
-
-
-def _console_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("site", type=Path, metavar="SITE.toml", help="see `agls config example site`")
-    parser.add_argument("--port", type=_port, default=8080, help="port of the page on 127.0.0.1 (default: 8080)")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the hub's folder, to speak of the incidents kept there"
-    )
-
-
-def _console(arguments: argparse.Namespace) -> int:
-    from agls.config import load_site
-    from agls.console.app import run_console
-
-    site = load_site(arguments.site)
-    with stop_on_signal() as stop:
-        run_console(site, arguments.port, stop, arguments.out)
-    return DONE
-
-
 # -------------------------------------------------------------------------------------- recordings and simulation
-
-
-def _replay_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", type=Path, metavar="DIR", help="a dataset, or the journal of a hub (a .jsonl file)")
-    parser.add_argument("--out", type=Path, metavar="OUT", required=True, help="folder for results and report.html")
-    parser.add_argument("--from", dest="source", choices=("audio", "detections"), help="where the dataset holds both")
-    parser.add_argument("--realtime", action="store_true", help="as fast as it happened, not as fast as possible")
-    parser.add_argument(
-        "--against", type=Path, metavar="OLD_OUT", help="list shots gained, lost and moved since OLD_OUT"
-    )
-
-
-def _replay(arguments: argparse.Namespace) -> int:
-    from agls.replay.run import replay, replay_journal
-
-    if arguments.dataset.suffix == ".jsonl":
-        replay_journal(arguments.dataset, arguments.out)
-        return DONE
-    summary = replay(
-        arguments.dataset,
-        arguments.out,
-        source=arguments.source,
-        realtime=arguments.realtime,
-        against=arguments.against,
-    )
-    print(summary)
-    for sentence in summary.refused:
-        _refuse(sentence)
-    return BAD_INPUT if summary.refused else DONE
-
-
-def _classify_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="WAV, FLAC or OGG")
-    parser.add_argument("--out", type=Path, metavar="X.csv", required=True, help="one row per impulse")
-
-
-def _classify(arguments: argparse.Namespace) -> int:
-    from agls.classify.files import classify_files
-    from agls.sensor.listen import onsets_of
-
-    classify_files(arguments.files, arguments.out, onsets_of)
-    return DONE
-
-
-def _train_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="MODEL.json", required=True, help="the model file to write")
-    parser.add_argument(
-        "--shared", type=Path, metavar="DIR", help="folder with the collections that the shipped model learns from"
-    )
-    parser.add_argument(
-        "--add", type=Path, metavar="DIR|CSV", nargs="+", default=[],
-        help="your recordings: a folder of folders named by label, or a CSV with path, label and perhaps source_id",
-    )  # fmt: skip
-    parser.add_argument("--name", default="agls-2", help="name and version it will go by (default: agls-2)")
-    parser.add_argument("--seed", type=int, default=0, help="the same gives the same file (default: 0)")
-    parser.add_argument("--made", type=int, metavar="N", help="how many sounds to make besides")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="secret key to sign with, made if it is not there")
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from agls.classify.collections import gathered, secret_key
-    from agls.classify.signature import public_key
-    from agls.classify.train import MADE_COUNT, train
-    from agls.sensor.listen import onsets_in
-
-    if arguments.seed < 0 or (arguments.made is not None and not 0 <= arguments.made <= 1_000_000):
-        raise InputError("--seed must not be negative, and --made must be from 0 to 1000000")
-    recordings = gathered(arguments.shared, arguments.add)
-    key = secret_key(arguments.key) if arguments.key else None
-    metrics = train(
-        recordings,
-        onsets_in,
-        arguments.out,
-        name=arguments.name,
-        seed=arguments.seed,
-        made_count=MADE_COUNT if arguments.made is None else arguments.made,
-        key=key,
-        tell=_bar,
-    )
-    for name, value in metrics.items():
-        print(f"{value:.3f}  {name}")
-    if key is not None:
-        print(f'signed; a node that shall trust it says model_key = "{public_key(key).hex()}"')
-    return DONE
-
-
-def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "recordings", type=Path, metavar="DIR|CSV", nargs="+",
-        help="a folder of folders named by label, or a CSV with path, label and perhaps source_id",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="OUT", required=True, help="folder for the page and the figures")
-    parser.add_argument(
-        "--model", type=Path, metavar="MODEL.json", help="whom to evaluate (default: the shipped model)"
-    )
-    parser.add_argument("--against", type=Path, metavar="MODEL.json", help="another one, side by side")
-    parser.add_argument("--draws", type=int, default=1000, help="how often sources are drawn again (default: 1000)")
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    from agls.classify.collections import evaluated, gathered
-    from agls.classify.model import load_model
-    from agls.sensor.listen import onsets_in
-
-    if not 10 <= arguments.draws <= 100_000:
-        raise InputError("--draws must be from 10 to 100000")
-    chosen = [arguments.model, *([arguments.against] if arguments.against else [])]
-    # A person who names a model file to measure it need not trust it.
-    models = [load_model(path, keys=()) if path else load_model() for path in chosen]
-    recordings = gathered(None, arguments.recordings)
-    first = evaluated(recordings, onsets_in, models, arguments.out, arguments.draws, _bar)
-    for name, figure in first.figures.items():
-        print(f"{figure.value:.3f} ({figure.interval[0]:.3f} to {figure.interval[1]:.3f})  {name}, n {figure.count}")
-    print(arguments.out / "evaluation.html")
-    return DONE
-
-
-def _bar(what: str, done: int, count: int) -> None:
-    """Show on a terminal how far long work is; nothing in a pipe."""
-    if sys.stderr.isatty():
-        filled = round(30 * done / max(count, 1))
-        print(
-            f"\r{what:<16} [{'#' * filled}{'.' * (30 - filled)}] {done}/{count} ", end="", file=sys.stderr, flush=True
-        )
 
 
 def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -428,7 +257,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
     found = load_any(arguments.file)
     if isinstance(found, SiteConfig):
-        held = f"a site with {_number(len(found.sensor), 'sensor')} and {_number(len(found.camera), 'camera')}"
+        held = f"a site with {counted(len(found.sensor), 'sensor')} and {counted(len(found.camera), 'camera')}"
     else:
         held = f"the node {found.sensor_id}"
     print(f"{arguments.file}: {held}; nothing wrong found")
@@ -451,10 +280,10 @@ COMMANDS = Group(
     "Acoustic gunshot location: sensor nodes, hub, replay.",
     {
         "demo": Command("Run the whole chain on a simulated city", _demo_arguments, _demo),
-        "replay": Command("Run a recorded dataset through the live pipeline", _replay_arguments, _replay),
-        "classify": Command("Say of each impulse in audio files what it was", _classify_arguments, _classify),
-        "train": Command("Train a model from labelled recordings and made sounds", _train_arguments, _train),
-        "evaluate": Command("Measure a model on labelled recordings", _evaluate_arguments, _evaluate),
+        "replay": of_module("Run a recorded dataset through the live pipeline", "agls.verbs.replay"),
+        "classify": of_module("Say of each impulse in audio files what it was", "agls.verbs.classify"),
+        "train": of_module("Train a model from labelled recordings and made sounds", "agls.verbs.train"),
+        "evaluate": of_module("Measure a model on labelled recordings", "agls.verbs.evaluate"),
         "sensor": Group(
             "Work with one sensor node",
             {
@@ -470,15 +299,15 @@ COMMANDS = Group(
         "hub": Group(
             "Locate shots from the detections of a site; `agls hub SITE.toml` is short for `agls hub run SITE.toml`",
             {
-                "run": Command("Locate shots from the detections of a site", _hub_arguments, _hub),
+                "run": of_module("Locate shots from the detections of a site", "agls.verbs.hub"),
                 "install": of_module("Let systemd run the hub from now on", "agls.hub_unit"),
                 "backup": of_module("Back up journals and store, while the hub runs", "agls.backup"),
                 "restore": of_module("Put a back-up in the place of a hub", "agls.restore"),
-                "upgrade": Command("Bring the store up to this version", _hub_arguments, _hub_upgrade),
+                "upgrade": of_module("Bring the store up to this version", "agls.verbs.upgrade"),
             },
             otherwise="run",
         ),
-        "console": Command("Show the live map and incidents of a site", _console_arguments, _console),
+        "console": of_module("Show the live map and incidents of a site", "agls.verbs.console"),
         "bridge": Group(
             "Tell dispatch and the RTCC of incidents",
             {

@@ -1,14 +1,17 @@
-"""What commands are made of: groups of them, arguments that only the one asked for adds, and an orderly end."""
+"""What commands are made of: groups of them, arguments that only the one asked for adds, words, and an orderly end."""
 
 import argparse
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from types import FrameType
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,76 @@ def spelled_out(group: Group, words: Sequence[str]) -> list[str]:
         return [words[0], *spelled_out(item, words[1:])]
     meant = group.otherwise and item is None and words[0] not in ("-h", "--help")
     return [group.otherwise, *words] if meant else list(words)
+
+
+def port(text: str) -> int:
+    """Read a port.
+
+    Parameters
+    ----------
+    text : str
+        As typed.
+
+    Returns
+    -------
+    int
+        The port.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If it is none.
+    """
+    if text.isdecimal() and 0 <= int(text) <= 65_535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port; a whole number from 0 (any free one) to 65535 is")
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many there are of something.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    noun : str
+        What one is called.
+
+    Returns
+    -------
+    str
+        Such as ``2 sensors``.
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def say(sentence: str) -> None:
+    """Tell whoever runs the command, on stderr.
+
+    Parameters
+    ----------
+    sentence : str
+        What.
+    """
+    print(f"agls: {sentence}", file=sys.stderr)
+
+
+def show_progress(what: str, done: int, count: int) -> None:
+    """Show on a terminal how far long work is; nothing in a pipe.
+
+    Parameters
+    ----------
+    what : str
+        The work.
+    done : int
+        How much of it is done.
+    count : int
+        How much there is.
+    """
+    if sys.stderr.isatty():
+        filled = round(30 * done / max(count, 1))
+        bar = "#" * filled + "." * (30 - filled)
+        print(f"\r{what:<16} [{bar}] {done}/{count} ", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -55,8 +55,8 @@ class Microphone(Table, frozen=True, kw_only=True):
     device: Annotated[
         str,
         Meta(
-            description="stable name of the capture device, such as hw:Device; sim or sim:SCENE.toml for the simulator's;"
-            " empty where audio comes from files"
+            description="stable name of the capture device, such as hw:Device; sim or sim:SCENE.toml for the"
+            " simulator's; empty where audio comes from files"
         ),
     ] = ""
     sample_rate_hz: Annotated[int, Meta(ge=8_000, le=192_000, description="sampling rate asked of the device")] = 48_000

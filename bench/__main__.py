@@ -49,7 +49,7 @@ GROUPS: tuple[tuple[str, str, float, float, str], ...] = (
     ("fleet", "bench.fleet:measure", 6, 0.5, "ten thousand nodes through mosquitto, every message accounted for"),
     ("outbox", "bench.outbox:measure", 8, 2, "a day without a broker and fifty kills; onset to MQTT"),
     ("bridge", "bench.bridge:measure", 20, 2, "a thousand kills of hub, broker, store and dispatch; bursts, dead days"),
-    ("formats", "bench.formats:measure", 5, 0.3, "10,000 incidents in every format against its schema; peers read them"),
+    ("formats", "bench.formats:measure", 5, 0.3, "10,000 incidents, every format against its schema; peers read them"),
     ("cameras", "bench.cameras:measure", 3, 0.5, "from location to slew request; a head on target, verified"),
     ("survey", "bench.survey:measure", 2, 0.3, "sensors' places and clocks from test shots, and whether sigma is true"),
     ("simulator", "bench.simulator:measure", 2, 1, "how fast the simulated city is rendered, and what its scenes hold"),

@@ -91,9 +91,8 @@ def measure(plan: Plan) -> list[Row]:
     draws = plan.draws(1000, 100)
     whole = evaluate(judged, model.name, draws_count=draws)
     unseen = evaluate([one for one in judged if half(one.recording.group)], model.name, draws_count=draws)
-    return (
-        _of_evaluation(whole, "") + _of_evaluation(unseen, ", sources outside the half looked into") + rows + _alarms(judged, model)
-    )
+    measured = _of_evaluation(whole, "") + _of_evaluation(unseen, ", sources outside the half looked into")
+    return measured + rows + _alarms(judged, model)
 
 
 ASKED = {

@@ -215,12 +215,12 @@ def without_unasked(
     """
     heard = np.bincount(scene.shot[scene.shot >= 0], minlength=len(scene.origin_s))
 
-    def unasked(group: tuple[int, ...]) -> bool:
+    def _unasked(group: tuple[int, ...]) -> bool:
         labels, counts = np.unique(scene.shot[list(group)], return_counts=True)
         most = int(counts.argmax())
         return labels[most] >= 0 and heard[labels[most]] < fewest and counts[most] >= share * len(group)
 
-    return [group for group in groups if not unasked(group)]
+    return [group for group in groups if not _unasked(group)]
 
 
 def f1(scene: Scene, groups: list[tuple[int, ...]], fewest: int = 4, share: float = 0.6) -> tuple[float, float, float]:
