@@ -100,8 +100,8 @@ def find_shots(
     window = open_window(picks, array, air, settings, horizon_s, decided)
     plans = [(window, *_find(window, decided, thorough=thorough))]
     dense = thorough and bool(plans[0][1]) and in_flight(window) >= DENSE_FLIGHT
-    if dense and _mostly_alone(plans[0][1]):
-        found = _all_alone(window, decided)
+    if dense and _mostly_alone(plans[0][1]) and (shots := _all_alone(window, decided)):
+        found = shots
     else:
         if thorough and (learned := learned_air(plans[0][1], picks, array, air, settings)) is not None:
             plans.append((window.in_air(learned), *_find(window.in_air(learned), decided, thorough=thorough)))
@@ -203,11 +203,12 @@ def _all_alone(window: Window, decided: Sequence[Found]) -> list[Found]:
 
     Among many shots none stands out from all the others; but what the others explain is nothing to stand out from.
     How much is explained, and in what air, is learned from what was found, again and again while that explains more.
+    Nothing is found where all that is heard is likelier to come by itself: among so much some will always agree.
     """
     now, known = window.presumed(UNEXPLAINED_SHARE), window
     count = (1.0 - UNEXPLAINED_SHARE) * len(window.t) / len(window.array.near)
     best: list[Found] = []
-    most = 0
+    most, likelier, idle = 0, False, window.foreseen(decided)
     for _ in range(AGAIN):
         thetas, members, scores, _ = _proposals(now)
         worth = scores > LEAST_NATS
@@ -219,10 +220,13 @@ def _all_alone(window: Window, decided: Sequence[Found]) -> list[Found]:
         if explained <= most:
             break
         best, most, count = found, explained, float(len(found))
+        # All is Poisson: what comes by itself, now rarer, and the shots, whose rate was taken from their own number.
+        rarer_nats = float((now.weight - idle.weight).sum()) - explained + len(found)
+        likelier = sum(shot.surplus for shot in found) > rarer_nats
         if (air := common_air(found, known)) is not None:
             window = window.in_air(air)
         now = window.foreseen([*decided, *found])
-    return best
+    return best if likelier else []
 
 
 def _bursts(found: Sequence[Found]) -> list[list[Found]]:
