@@ -6,7 +6,8 @@ Each piece is a log-likelihood ratio of gunfire against all else that is located
     bullet      N-waves that one trajectory explains, ahead of the blast
     level       how loud it was at its source, by the loudest near sensor: what is in the way only takes
     height      whether it came from high above the sensors, as aerial fireworks do and hardly any shot
-    cadence     rounds as even and as fast as automatic fire; or as even, and longer than any magazine lasts
+    cadence     rounds as even and as fast as automatic fire, whatever nodes made of each: one round's tail is in the
+                next one's snippet; more where each is as loud as a gun; or as even, and longer than any magazine lasts
     repetition  bangs from the same place within the hour that were no gunfire
 """
 
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agls.locate.fire import automatic, rate_per_s
+from agls.locate.fire import even_run, rate_per_s
 from agls.locate.solve import Air, Height, NoSolution, Solution, solve
 from agls.messages import NS_PER_S, Reason, Shot
 
@@ -48,6 +49,8 @@ STREET_M, STREET_SIGMA_M = -6.0, 8.0
 HEIGHT_SENSORS, HEIGHT_NATS = 6, -2.0
 # Automatic weapons fire 6 to 20 a second; a magazine lasts 6 s at most, a machine goes on.
 CADENCE_NATS, MACHINE_NATS, EVEN_ROUNDS, LONGEST_S = 2.0, -2.0, 4, 6.0
+# Breakers and nailers are as even and 20 dB below a gun; strings of crackers are as loud, but keep no time.
+LOUD_GAP_NATS, LOUD_NATS = 1.0, 4.0
 REPEATED_NATS, REPEATED_MOST = -0.5, 3
 
 
@@ -260,7 +263,7 @@ def of_incident(shots: Sequence[Shot], busiest: Sequence[Shot], repeated_count: 
     shots : sequence of Shot
         All of them.
     busiest : sequence of Shot
-        Those of the shooter who fired most, in order of time.
+        What came from where most came from, taken for gunfire or not, in order of time.
     repeated_count : int
         Bangs from there within the hour before that were no gunfire.
 
@@ -292,14 +295,17 @@ def of_cadence(shots: Sequence[Shot]) -> list[Reason]:
     list of Reason
         One, or none where a finger, a fuse or a workman could do the same.
     """
-    rate = rate_per_s(shots)
-    if len(shots) < EVEN_ROUNDS or rate is None or not automatic(shots):
+    run = even_run(shots)
+    rate = rate_per_s(run)
+    if len(run) < EVEN_ROUNDS or rate is None:
         return []
-    lasted_s = (shots[-1].origin_ns - shots[0].origin_ns) / NS_PER_S
-    if lasted_s > LONGEST_S and (len(shots) - 1) / lasted_s > 0.5 * rate:
+    lasted_s = (run[-1].origin_ns - run[0].origin_ns) / NS_PER_S
+    if lasted_s > LONGEST_S:
         words = f"against: it goes on evenly for {lasted_s:.0f} s, as machines do"
-        return [_reason("cadence", MACHINE_NATS, words, len(shots))]
-    return [_reason("cadence", CADENCE_NATS, f"even and fast as an automatic weapon, {rate:.0f} a second", len(shots))]
+        return [_reason("cadence", MACHINE_NATS, words, len(run))]
+    louder = math.fsum(one.nats for shot in run for one in shot.reasons if one.kind == "level") > 0.0
+    nats = min(LOUD_GAP_NATS * (len(run) - 1), LOUD_NATS) if louder else CADENCE_NATS
+    return [_reason("cadence", nats, f"even and fast as an automatic weapon, {rate:.0f} a second", len(run))]
 
 
 def of_repetition(count: int) -> list[Reason]:

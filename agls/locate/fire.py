@@ -15,6 +15,8 @@ SCATTER_M = 2.5
 SLOWEST_M_S = 0.5  # nobody walks slower; a place known better and better drifts so, as its rounds share their error
 FASTEST_M_S = 40.0  # nobody who fires moves faster than this
 AUTOMATIC_PER_S, AUTOMATIC_SHOTS, AUTOMATIC_SPREAD = 6.0, 3, 0.25
+# Weapons and machines keep time to a few percent, rounds missed or not; no finger and no fuse does for several rounds.
+EVEN_SHARE, MISSED_ROUNDS, FASTEST_PER_S = 0.12, 1, 20.0
 MOTION_SHOTS, MOTION_S = 3, 1.0
 SIGMAS_95 = 1.96
 
@@ -83,6 +85,33 @@ def automatic(shots: Sequence[Shot]) -> bool:
         if even and 1.0 / run.mean() >= AUTOMATIC_PER_S:
             return True
     return False
+
+
+def even_run(shots: Sequence[Shot]) -> list[Shot]:
+    """Find the longest run of one shooter's shots that keep time as an automatic weapon does.
+
+    Parameters
+    ----------
+    shots : sequence of Shot
+        In order of time.
+
+    Returns
+    -------
+    list of Shot
+        Of the first such run; empty where no two shots follow each other at an automatic weapon's rate.
+    """
+    best, first, steps, lasted_s = (0, 0), 0, 0, 0.0
+    for k, gap_s in enumerate(_gaps_s(shots).tolist()):
+        beat_s = lasted_s / steps if steps else gap_s
+        missed = min(max(round(gap_s / beat_s), 1), 1 + MISSED_ROUNDS) if beat_s else 1
+        if abs(gap_s - missed * beat_s) > EVEN_SHARE * beat_s:
+            first, steps, lasted_s, missed = k, 0, 0.0, 1  # another may begin with this very gap
+        if not AUTOMATIC_PER_S <= missed / max(gap_s, 1e-3) <= FASTEST_PER_S:
+            first, steps, lasted_s = k + 1, 0, 0.0
+            continue
+        steps, lasted_s = steps + missed, lasted_s + gap_s
+        best = max(best, (first, k + 2), key=lambda run: run[1] - run[0])
+    return list(shots[best[0] : best[1]])
 
 
 def motion(shots: Sequence[Shot]) -> Motion | None:

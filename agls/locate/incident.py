@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from agls.config import SiteConfig
-from agls.locate.evidence import of_incident, probability, total
-from agls.locate.fire import automatic, motion, rate_per_s, shooters
+from agls.locate.evidence import of_cadence, of_incident, probability, total
+from agls.locate.fire import automatic, even_run, motion, rate_per_s, shooters
 from agls.locate.frame import Frame
 from agls.messages import NS_PER_S, Incident, Rejection, Shot, format_utc
 
@@ -83,7 +83,19 @@ class Incidents:
             return "withdrawn"
         if shot.late:
             return "late"
-        return "not_gunfire" if shot.p_gunshot < self.settings.possible_p else None
+        return "not_gunfire" if shot.p_gunshot < self.settings.possible_p and not self._keeps_time(shot) else None
+
+    def _keeps_time(self, shot: Shot) -> bool:
+        """Say whether a shot that nodes do not take for gunfire is one of a burst's, which only the burst can tell."""
+        known = {
+            name: other for one in self.open.values() for name, other in one.shots.items() if other.state == "located"
+        }
+        near = {**self._doubts([shot]), **{name: one for name, one in known.items() if _apart_m(one, shot) <= SPOT_M}}
+        heard = sorted({**near, shot.shot_id: shot}.values(), key=lambda one: (one.origin_ns, one.shot_id))
+        own = next(group for group in shooters(heard) if shot in group)
+        if shot not in even_run(own) or not of_cadence(own):
+            return False
+        return probability(total(of_incident(own, own, 0)), self.prior_gunshot) >= self.settings.possible_p
 
     def _state(self, live: list[Shot], p_gunshot: float) -> Literal["probable", "possible", "withdrawn"]:
         """Say how an incident stands: withdrawn too where what came later makes it less than possible."""
@@ -158,7 +170,9 @@ class Incidents:
         # Where he is now if he moves, else the average: it does not jump with every shot.
         x_m, y_m, z_m = _place(busiest[-1:] if moved else busiest)
         geodetic = self.frame.to_geodetic(x_m, y_m, z_m)
-        reasons = of_incident([*shots, *self._doubts(shots).values()], busiest, self._repeated_count(shots))
+        heard = [*shots, *self._doubts(shots).values()]
+        rhythm = max(shooters(heard), key=len) if live else busiest
+        reasons = of_incident(heard, rhythm, self._repeated_count(shots))
         # Shots that give no reasons, as from a file, are as likely as the likeliest of them.
         p_gunshot = (
             round(probability(total(reasons), self.prior_gunshot), 4)

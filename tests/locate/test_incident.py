@@ -9,7 +9,7 @@ from agls.config import Gathering
 from agls.locate.evidence import of_nodes, probability, ranked, total
 from agls.locate.frame import Frame
 from agls.locate.incident import REFUSED_COUNT, Incidents
-from agls.messages import Ellipse, Incident, Rejection, UtcNs
+from agls.messages import Ellipse, Incident, Reason, Rejection, UtcNs
 from tests import town
 from tests.town import NOW_NS, S
 
@@ -160,3 +160,17 @@ def test_what_was_no_gunfire_is_kept_bounded() -> None:
     for k in range(REFUSED_COUNT + 50):
         stage.feed(judged(k, 0.01 * k, -3.0), NOW_NS)
     assert len(stage.refused) <= REFUSED_COUNT + 1
+
+
+def test_an_even_burst_as_loud_as_a_gun_is_told_even_where_nodes_take_no_round_for_gunfire_and_a_tool_is_not() -> None:
+    def state_of(level_nats: float) -> str:
+        stage, said = incidents(), []
+        level = Reason(kind="level", nats=level_nats, words="so loud", count=150)
+        for k in range(8):
+            reasons = (*of_nodes([-1.0] * 6), level)
+            one = shot(k, 0.085 * k, p_gunshot=0.1, reasons=reasons)
+            said += [item for item in stage.feed(one, NOW_NS) if isinstance(item, Incident)]
+        return said[-1].state if said else "nothing"
+
+    assert state_of(0.7) in ("possible", "probable")
+    assert state_of(-0.8) == "nothing"
