@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -537,14 +538,26 @@ def run(arguments: argparse.Namespace, open_source: OpenSource) -> int:
         0, or 1 where something failed.
     """
     config = load_node(arguments.node)
-    logging.getLogger("agls").setLevel(logging.ERROR)  # what they would say stands in the table
     clap_s = 0.0 if arguments.no_clap else arguments.clap_s
     findings = []
-    for finding in check(
-        config, arguments.node, open_source, clap_s, lambda said: print(f"... {said}", file=sys.stderr)
-    ):
-        findings.append(finding)
-        if not arguments.json:
-            print(row(finding), flush=True)
+    with _only_errors_logged():
+        for finding in check(
+            config, arguments.node, open_source, clap_s, lambda said: print(f"... {said}", file=sys.stderr)
+        ):
+            findings.append(finding)
+            if not arguments.json:
+                print(row(finding), flush=True)
     print(document(config.sensor_id, findings) if arguments.json else summary(findings))
     return int(any(finding.verdict == "FAILED" for finding in findings))
+
+
+@contextmanager
+def _only_errors_logged() -> Iterator[None]:
+    """Keep the library from saying what stands in the table."""
+    library = logging.getLogger("agls")
+    level = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        library.setLevel(level)
